@@ -1,0 +1,1 @@
+"""Our logins at the providers, and the users' credits."""
