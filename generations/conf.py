@@ -1,0 +1,116 @@
+"""The times and limits of the lifecycle, from ``DARKROOM_<FIELD>`` environment variables.
+
+A fault drill scales them; nothing else in the house reads these settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from functools import cache
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds, sizes in bytes, the rest in numbers. Docstrings below each say what it limits."""
+
+    queue_ttl: float = 7 * 86400
+    """How long a Generation may wait for a slot, from acceptance or ``scheduled_at``."""
+    lease: float = 45
+    """How long a worker owns what it has claimed before recovery takes it; renewed while it works."""
+    submit_timeout: float = 20
+    """The billable call's total limit."""
+    blocking_submit_timeout: float = 300
+    """The same for providers that hold the submit open until the result is there."""
+    sending_grace: float = 60
+    """Added to the submit limit for the lease of ``sending``."""
+    image_deadline: float = 600
+    """A picture's time from ``sending`` until its Generation fails."""
+    video_deadline: float = 1800
+    """A video's time from ``sending`` until its Generation fails."""
+    submission_limit: float = 3600
+    """From ``sending``; an abandoned or unknown Submission is given up after it and its slot freed."""
+    image_cancel_grace: float = 15
+    """In which a finished picture still wins over a cancel."""
+    video_cancel_grace: float = 60
+    """In which a finished video still wins over a cancel."""
+    collect_ttl: float = 86400
+    """How long a finished result is tried to be fetched and stored."""
+    last_look_interval: float = 30
+    """Between the tries of a last look at the provider that gets no answer."""
+    poll_timeout: float = 15
+    """A poll's total limit."""
+    image_poll_interval: float = 2
+    """The shortest time between two polls of a picture; it grows with the picture's age."""
+    video_poll_interval: float = 5
+    """The shortest time between two polls of a video; it grows with the video's age."""
+    max_poll_interval: float = 30
+    """The longest time between two polls of a running job, and the cap of their backoff."""
+    missing_grace: float = 60
+    """A job that the provider does not know is lost after three misses over this time."""
+    empty_grace: float = 120
+    """A job that is done without naming a result is given up after five polls over this time."""
+    backoff_base: float = 5
+    """First wait after an error; doubles each time."""
+    backoff_cap: float = 60
+    """Longest wait after an error, before the jitter."""
+    retry_after_cap: float = 900
+    """A provider's Retry-After is believed up to this."""
+    probe_after: float = 900
+    """An exhausted account without a balance API, or one that was taken out, is tried again after this."""
+    balance_max_age: float = 300
+    """A stored balance older than this is refreshed before it decides anything."""
+    error_retries: int = 3
+    moderation_retries: int = 1
+    busy_bounces: int = 10
+    """After these, a busy provider is asked only every ``busy_slow_interval``."""
+    busy_slow_interval: float = 300
+    not_sent_limit: int = 5
+    """Claims that died before they sent anything; more of them is an incident and a failure."""
+    max_submissions: int = 20
+    """Attempts that count (not busy, not ``not_sent``)."""
+    collect_tries: int = 5
+    last_looks: int = 3
+    claim_size: int = 64
+    """Most Generations claimed in one transaction."""
+    connections: int = 16
+    """Parallel HTTP calls of one dispatching or polling process."""
+    polls_per_account: int = 50
+    """Most polls in one round for one account."""
+    reuse_days: float = 30
+    """The age up to which a completed result answers the same request."""
+    idempotency_hours: float = 24
+    """How long an Idempotency-Key is remembered."""
+    max_output_bytes: int = 2 * 1024**3
+    max_input_bytes: int = 100 * 1024**2
+    signed_url_seconds: float = 3600
+    """How long a link to an Asset's content answers."""
+    orphan_hours: float = 24
+    """Stored bytes without a row are removed after this."""
+
+
+@cache
+def limits() -> Limits:
+    """The limits in force.
+
+    Raises:
+        ImproperlyConfigured: a ``DARKROOM_`` variable for one of them is not a number.
+    """
+    given: dict[str, float | int] = {}
+    for field in fields(Limits):
+        text = settings.DARKROOM.get(field.name)
+        if text is None:
+            continue
+        try:
+            given[field.name] = int(text) if field.type == "int" else float(text)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"DARKROOM_{field.name.upper()} must be a number, not {text!r}.") from error
+    return Limits(**given)  # type: ignore[arg-type]
+
+
+def seconds(value: float) -> timedelta:
+    """``value`` seconds as a timedelta."""
+    return timedelta(seconds=value)

@@ -1,0 +1,86 @@
+"""Where Assets' bytes are: Django's default storage, content-addressed.
+
+Equal bytes have the same key, so storing is idempotent: whoever comes second writes what is already there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import IO, cast
+
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage, Storage, default_storage
+
+
+class DurableFileSystemStorage(FileSystemStorage):
+    """Files appear whole or not at all: temporary file, fsync, rename, fsync of the folder."""
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        """The name itself: a key names its bytes, so an existing file holds the same."""
+        return name
+
+    def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for chunk in content.chunks():
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return name
+
+
+def storage() -> Storage:
+    """The storage of all Assets."""
+    return default_storage
+
+
+def key_of(sha256: str, extension: str) -> str:
+    """The content-addressed key, for example ``ab/cd/abcd….png``."""
+    return f"{sha256[:2]}/{sha256[2:4]}/{sha256}.{extension.lstrip('.')}"
+
+
+def keep(path: Path, sha256: str, extension: str) -> str:
+    """Store a file's bytes durably and give their key.
+
+    Written even where the key exists, so that its age is new and ``cleanup`` does not take it for an orphan
+    between now and the commit that refers to it.
+
+    Raises:
+        OSError: the storage is full or down.
+    """
+    with path.open("rb") as file:
+        return _save(key_of(sha256, extension), file)
+
+
+def keep_bytes(content: bytes, sha256: str, extension: str) -> str:
+    """The same for bytes in memory (thumbnails)."""
+    return _save(key_of(sha256, extension), io.BytesIO(content))
+
+
+def open_key(key: str) -> IO[bytes]:
+    """The stored bytes.
+
+    Raises:
+        FileNotFoundError: they are gone.
+    """
+    return cast("IO[bytes]", storage().open(key, "rb"))
+
+
+def _save(key: str, file: IO[bytes]) -> str:
+    return storage().save(key, File(file))
