@@ -1,0 +1,92 @@
+"""Celery: queues, the measured settings, and the beat schedule."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+QUEUES = ("dispatch", "poll", "collect", "maintenance")
+
+# Seconds between two messages; each expires after its interval, and overlapping ones do no harm.
+BEAT: dict[str, tuple[str, float]] = {
+    "tick": ("generations.tasks.tick", 5),
+    "poll": ("generations.tasks.poll", 2),
+    "collect": ("generations.tasks.collect", 5),
+    "refresh_credits": ("generations.tasks.refresh_credits", 60),
+    "cleanup": ("generations.tasks.cleanup", 3600),
+}
+
+app = Celery("darkroom")
+app.conf.update(
+    broker_url=settings.REDIS_URL,
+    # The database is the queue: a message that is lost is found by the tick, so nothing is acknowledged late
+    # (a late acknowledgement ran tasks twice and ended the worker when Redis was killed).
+    task_acks_late=False,
+    task_reject_on_worker_lost=False,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_max_tasks_per_child=500,
+    worker_soft_shutdown_timeout=25,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    task_serializer="json",
+    accept_content=["json"],
+    enable_utc=True,
+    timezone="UTC",
+    task_default_queue="maintenance",
+    task_routes={
+        "generations.tasks.dispatch": {"queue": "dispatch"},
+        "generations.tasks.poll": {"queue": "poll"},
+        "generations.tasks.collect": {"queue": "collect"},
+    },
+    task_create_missing_queues=True,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "visibility_timeout": 900,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 20,
+        "max_retries": 2,
+    },
+    task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
+    beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
+    beat_max_loop_interval=5,
+)
+# Without it Celery closes the database connection before and after every task.
+app.conf["CELERY_DB_REUSE_MAX"] = 500
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def _keep_our_logging(**_: Any) -> None:
+    """Celery would replace the logging that Django has set up."""
+
+
+def sync_beat_schedule(**_: Any) -> None:
+    """Write ``BEAT`` to django-celery-beat's tables, after migrate.
+
+    Intervals that an operator edited in the admin stay; what is no longer declared goes.
+    """
+    from django_celery_beat.models import IntervalSchedule, PeriodicTask  # noqa: PLC0415
+
+    for name, (task, seconds) in BEAT.items():
+        interval, _ = IntervalSchedule.objects.get_or_create(every=int(seconds), period=IntervalSchedule.SECONDS)
+        PeriodicTask.objects.get_or_create(
+            name=name,
+            defaults={"task": task, "interval": interval, "expire_seconds": int(seconds), "description": DECLARED},
+        )
+        PeriodicTask.objects.filter(name=name).exclude(task=task).update(task=task)
+    PeriodicTask.objects.filter(description=DECLARED).exclude(name__in=BEAT).delete()
+
+
+DECLARED = "Declared in config/celery.py; its interval may be changed here."

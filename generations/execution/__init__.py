@@ -1,0 +1,1 @@
+"""What workers do: dispatch, poll, collect, settle, recover."""

@@ -1,0 +1,213 @@
+"""The claim (T2): due Generations get Submissions with slots, decided one claimer at a time per provider.
+
+Serialise the decision, parallelise the work: an advisory lock is held for the few milliseconds in which the usable
+capacity is read, the due work that it can serve is found and matched, and the Submissions are inserted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import connection, transaction
+from django.db.models import Max, OuterRef, Q, Value
+from django.db.models.functions import Coalesce, Now
+
+from accounts.models import Account
+from generations.conf import limits, seconds
+from generations.execution import process
+from generations.execution.matching import Assignment, Candidate, Capacity, free_slots, match
+from generations.lifecycle import HOLDS_SLOT, Status
+from generations.models import Generation, Submission
+
+# The users who wait are found by jumping from one to the next in the index (generation_due), so that the cost does
+# not grow with how much each has waiting; of the best of them the best rows are read.
+UNPINNED = """
+WITH RECURSIVE waiting(user_id) AS (
+    (SELECT user_id FROM generations_generation
+      WHERE provider_id = %(provider)s AND status = 'pending' AND not_before IS NULL AND account_id IS NULL
+      ORDER BY user_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT g.user_id FROM generations_generation g
+             WHERE g.provider_id = %(provider)s AND g.status = 'pending' AND g.not_before IS NULL
+               AND g.account_id IS NULL AND g.user_id > w.user_id
+             ORDER BY g.user_id LIMIT 1)
+      FROM waiting w WHERE w.user_id IS NOT NULL
+), accounts AS (
+    SELECT * FROM unnest(%(accounts)s::uuid[], %(owners)s::integer[]) AS a(id, owner_id)
+), heads AS (
+    SELECT w.user_id
+      FROM waiting w
+      CROSS JOIN LATERAL (
+        SELECT g.id, g.priority FROM generations_generation g
+         WHERE g.provider_id = %(provider)s AND g.user_id = w.user_id AND g.status = 'pending'
+           AND g.not_before IS NULL AND g.account_id IS NULL
+         ORDER BY g.priority DESC, g.id LIMIT 1) head
+      LEFT JOIN (SELECT user_id, count(*) AS n FROM generations_generation
+                  WHERE provider_id = %(provider)s AND status = 'processing' GROUP BY user_id) busy
+             ON busy.user_id = w.user_id
+     WHERE EXISTS (SELECT 1 FROM accounts a WHERE a.owner_id IS NULL OR a.owner_id = w.user_id)
+     ORDER BY head.priority DESC, coalesce(busy.n, 0), head.id
+     LIMIT %(size)s
+)
+SELECT c.id, c.user_id, c.priority, NULL::uuid,
+       ARRAY(SELECT e.account_id FROM generations_accountexclusion e WHERE e.generation_id = c.id)
+  FROM heads h
+  CROSS JOIN LATERAL (
+    SELECT g.id, g.user_id, g.priority FROM generations_generation g
+     WHERE g.provider_id = %(provider)s AND g.user_id = h.user_id AND g.status = 'pending'
+       AND g.not_before IS NULL AND g.account_id IS NULL
+       AND EXISTS (SELECT 1 FROM accounts a
+                    WHERE (a.owner_id IS NULL OR a.owner_id = g.user_id)
+                      AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
+                                       WHERE e.generation_id = g.id AND e.account_id = a.id))
+     ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
+"""
+
+PINNED = """
+SELECT c.id, c.user_id, c.priority, c.account_id, ARRAY[]::uuid[]
+  FROM unnest(%(accounts)s::uuid[]) AS a(id)
+  CROSS JOIN LATERAL (
+    SELECT g.id, g.user_id, g.priority, g.account_id FROM generations_generation g
+     WHERE g.account_id = a.id AND g.status = 'pending' AND g.not_before IS NULL
+       AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
+                        WHERE e.generation_id = g.id AND e.account_id = a.id)
+     ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
+"""
+
+
+def claim(provider_id: str, token: UUID, at_most: int) -> list[Submission]:
+    """Reserve slots for up to ``at_most`` due Generations of a provider, in one short transaction.
+
+    The Submissions are ``reserved``, owned by ``token`` for a lease, with ``generation`` and ``account`` loaded.
+    """
+    with transaction.atomic():
+        _lock(provider_id)
+        accounts = _accounts(provider_id)
+        capacities = [_capacity(account) for account in accounts]
+        capacities = [capacity for capacity in capacities if capacity.free]
+        if not capacities:
+            return []
+        size = min(at_most, sum(len(capacity.free) for capacity in capacities))
+        candidates = _candidates(provider_id, capacities, size)
+        if not candidates:
+            return []
+        assignments = match(candidates, capacities, _in_flight(provider_id))[:size]
+        by_id = {account.pk: account for account in accounts}
+        return _reserve(assignments, by_id, token)
+
+
+def _lock(provider_id: str) -> None:
+    """One claimer per provider at a time, until the transaction ends; in a statement of its own, so that the next
+    statement sees what the one before has committed."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('darkroom.claim'), hashtext(%s))", [provider_id])
+
+
+def _accounts(provider_id: str) -> list[Account]:
+    held = Submission.objects.filter(account=OuterRef("pk"), state__in=HOLDS_SLOT).values("slot")
+    return list(Account.objects.of_provider(provider_id).usable().annotate(held_slots=ArraySubquery(held)))
+
+
+def _capacity(account: Account) -> Capacity:
+    held: list[int] = account.held_slots  # type: ignore[attr-defined]  # annotated above
+    free = free_slots(account.limit, held)
+    if account.exhausted_at is not None:
+        # A probe: one tells whether there are credits again.
+        free = free[-1:] if not held else []
+    return Capacity(
+        account_id=account.pk,
+        owner_id=account.owner_id,
+        priority=account.priority,
+        limit=account.limit,
+        held=len(held),
+        last_used_at=account.last_used_at,
+        free=free,
+    )
+
+
+def _candidates(provider_id: str, capacities: Sequence[Capacity], size: int) -> list[Candidate]:
+    values: dict[str, Any] = {
+        "provider": provider_id,
+        "accounts": [capacity.account_id for capacity in capacities],
+        "owners": [capacity.owner_id for capacity in capacities],
+        "size": size,
+    }
+    found: list[Candidate] = []
+    with connection.cursor() as cursor:
+        for query in (UNPINNED, PINNED):
+            cursor.execute(query, values)
+            found += [Candidate(row[0], row[1], row[2], row[3], frozenset(row[4])) for row in cursor.fetchall()]
+    return found
+
+
+def _in_flight(provider_id: str) -> dict[int, int]:
+    """How many each user has in flight at this provider (bounded by the provider's slots)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT user_id, count(*) FROM generations_generation"
+            " WHERE provider_id = %s AND status = 'processing' GROUP BY user_id",
+            [provider_id],
+        )
+        return dict(cursor.fetchall())
+
+
+def _reserve(assignments: Sequence[Assignment], accounts: dict[UUID, Account], token: UUID) -> list[Submission]:
+    by_id = {assignment.generation_id: assignment for assignment in assignments}
+    # Whoever is being cancelled at this moment is skipped.
+    generations = {
+        generation.pk: generation
+        for generation in Generation.objects.select_for_update(skip_locked=True, no_key=True)
+        .filter(pk__in=by_id, status=Status.PENDING, not_before=None)
+        .order_by("pk")
+    }
+    if not generations:
+        return []
+    Generation.objects.filter(pk__in=generations).update(
+        status=Status.PROCESSING, started_at=Coalesce("started_at", Now())
+    )
+    numbers = dict(
+        Submission.objects.filter(generation__in=generations)
+        .values_list("generation")
+        .annotate(last=Max("number"))
+        .values_list("generation", "last")
+    )
+    lease_until = Now() + Value(seconds(limits().lease))
+    submissions = [
+        Submission(
+            generation=generations[assignment.generation_id],
+            number=numbers.get(assignment.generation_id, 0) + 1,
+            account=accounts[assignment.account_id],
+            slot=assignment.slot,
+            limit_seen=assignment.limit,
+            choice=assignment.choice,
+            token=token,
+            lease_until=lease_until,
+            process=process.description(),
+        )
+        for assignment in assignments
+        if assignment.generation_id in generations
+    ]
+    Submission.objects.bulk_create(submissions)
+    Account.objects.filter(pk__in={submission.account_id for submission in submissions}).update(last_used_at=Now())
+    return submissions
+
+
+def mature(provider_id: str | None = None) -> set[str]:
+    """What was scheduled or backing off and has come: due now. Gives the providers that have such work."""
+    due = Q(status=Status.PENDING, not_before__lte=Now())
+    if provider_id is not None:
+        due &= Q(provider_id=provider_id)
+    providers = set(Generation.objects.filter(due).values_list("provider_id", flat=True).distinct())
+    if providers:
+        Generation.objects.filter(due).update(not_before=None)
+    return providers
+
+
+def extend_leases(submissions: Sequence[Submission], token: UUID) -> None:
+    """The owner is still at it: the leases of what it has reserved are renewed."""
+    Submission.objects.filter(
+        pk__in=[submission.pk for submission in submissions], token=token, lease_until__gt=Now()
+    ).update(lease_until=Now() + Value(seconds(limits().lease)))

@@ -1,0 +1,281 @@
+"""Poll: where do the accepted ones stand? Many at once, timeouts first, one bad poll never fails a live job.
+
+Rows are claimed for a moment (``next_poll_at`` moves on, a poll token is set), asked about in threads, and what came
+back is written in waves, fenced by the poll token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+import uuid_utils.compat as uuid
+from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Now
+
+from generations import wakeups
+from generations.backoff import poll_delay
+from generations.conf import limits, seconds
+from generations.execution import failures, orders, process, settle, verdicts
+from generations.execution.accounts import endpoint
+from generations.execution.expiry import DeadlineExceeded, expire
+from generations.execution.failures import Failure
+from generations.execution.waves import Wave
+from generations.lifecycle import State
+from generations.models import Submission
+from generations.models.bulk import update_rows
+from generations.models.clock import database_now
+from providers import registry
+from providers.base import PollResult
+from providers.errors import JobFailed, JobLost, NoOutput, ProviderError
+from providers.transport import converse
+
+BATCH = 200
+MISSES = 3
+EMPTIES = 5
+FENCE = "t.state = 'accepted' AND t.poll_token = %(token)s"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a poll of one Submission brought."""
+
+    submission: Submission
+    outcome: PollResult | Exception
+
+
+def poll() -> int:
+    """Poll everything that is due, in batches, until nothing is. Gives how many polls were made."""
+    made = 0
+    while True:
+        token = uuid.uuid4()
+        batch = _claim(token)
+        if not batch:
+            return made
+        made += len(batch)
+        wave: Wave[Submission, PollResult] = Wave()
+        for submission in batch:
+            wave.start(submission, _question(submission))
+        while wave:
+            arrived = wave.arrived(timeout=limits().poll_timeout * 2)
+            _write(token, [Answer(submission, outcome) for submission, outcome in arrived])
+
+
+def _claim(token: UUID) -> list[Submission]:
+    """Due rows, fairly over the accounts, moved on so that no other poller takes them meanwhile."""
+    with transaction.atomic():
+        due = list(
+            Submission.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
+            .filter(state=State.ACCEPTED, next_poll_at__lte=Now())
+            .select_related("generation", "account")
+            .order_by("next_poll_at")[:BATCH]
+        )
+        counts: dict[UUID, int] = {}
+        mine = []
+        for submission in due:
+            counts[submission.account_id] = counts.get(submission.account_id, 0) + 1
+            if counts[submission.account_id] <= limits().polls_per_account:
+                mine.append(submission)
+        Submission.objects.filter(pk__in=[submission.pk for submission in mine]).update(
+            poll_token=token, next_poll_at=Now() + Value(seconds(limits().lease))
+        )
+        return mine
+
+
+def _question(submission: Submission) -> Callable[[], PollResult]:
+    """The call that asks about this Submission (and asks to cancel it first, where somebody wishes so)."""
+    provider = registry.get(submission.account.provider_id)
+    credentials = submission.account.credentials
+    target, handle = endpoint(submission.account), orders.handle(submission)
+    wants_cancel = provider.can_cancel and (
+        submission.generation.cancel_requested_at is not None or submission.abandoned_at is not None
+    )
+
+    def ask() -> PollResult:
+        timeout = limits().poll_timeout
+        if wants_cancel:
+            try:
+                converse(
+                    provider.cancel(handle, credentials), target, request_id=str(submission.pk), total_timeout=timeout
+                )
+            except ProviderError as error:
+                log.info("cancel_not_taken", submission=str(submission.pk), code=error.code)
+        result, _ = converse(
+            provider.poll(handle, credentials), target, request_id=str(submission.pk), total_timeout=timeout
+        )
+        return result
+
+    return ask
+
+
+def _write(token: UUID, answers: Sequence[Answer]) -> None:
+    """What came back, in one transaction: the lists below are disjoint."""
+    now = database_now()
+    going_on: dict[UUID, dict[str, Any]] = {}
+    done: list[tuple[Submission, PollResult]] = []
+    failed: list[Failure] = []
+    expired: list[Submission] = []
+    for answer in answers:
+        submission, outcome = answer.submission, answer.outcome
+        if isinstance(outcome, PollResult) and outcome.state == "succeeded" and outcome.outputs:
+            done.append((submission, outcome))
+        elif failure := _failure(submission, outcome, now):
+            failed.append(failure)
+        else:
+            going_on[submission.pk] = _next(submission, outcome, now)
+            if _deadline_is_over(submission, outcome, now):
+                expired.append(submission)
+    with transaction.atomic():
+        settle.lock([*(one.generation_id for one in expired), *(one.submission.generation_id for one in failed)])
+        update_rows(Submission, going_on, guard=FENCE, params={"token": token})
+        _collecting(token, done)
+        failures.fail(failed, guard=FENCE, params={"token": token}, actor=process.actor())
+        expire(expired, actor=process.actor())
+    if done:
+        wakeups.wake_collect()
+    for provider_id in {one.account.provider_id for one, _ in done} | {
+        one.submission.account.provider_id for one in failed
+    }:
+        wakeups.wake_dispatch(provider_id)
+
+
+def _collecting(token: UUID, done: Sequence[tuple[Submission, PollResult]]) -> None:
+    """The provider is done: the slot is free from here on, and the result is to be fetched."""
+    update_rows(
+        Submission,
+        {
+            submission.pk: {
+                "outputs": [{"url": output.url, "kind": output.kind} for output in result.outputs],
+                "cost": result.cost if result.cost is not None else submission.cost,
+                "raw_status": result.raw_status,
+            }
+            for submission, result in done
+        },
+        guard=FENCE,
+        params={"token": token, "collect_ttl": limits().collect_ttl},
+        also=(
+            "state = 'collecting', finished_at = now(), progress = NULL, lease_until = NULL,"
+            " collect_by = now() + %(collect_ttl)s * interval '1 second'"
+        ),
+    )
+
+
+def _failure(submission: Submission, outcome: PollResult | Exception, now: datetime) -> Failure | None:
+    """Whether this answer (or the time) ends the attempt without a result."""
+    if isinstance(outcome, PollResult):
+        if outcome.state == "failed":
+            error = outcome.error if isinstance(outcome.error, ProviderError) else JobFailed()
+            return _failed(submission, outcome, error, verdicts.after_job, at_risk=False)
+        if outcome.state == "missing" and _is_lost(submission, now):
+            return _failed(submission, outcome, JobLost(), None, at_risk=True)
+        if outcome.state == "succeeded" and _is_empty(submission, now):
+            return _failed(submission, outcome, NoOutput(), None, at_risk=True)
+    if submission.limit_at is not None and now >= submission.limit_at and _has_looked(submission, outcome):
+        return _failed(submission, outcome, DeadlineExceeded(), None, at_risk=True)
+    return None
+
+
+def _failed(
+    submission: Submission, outcome: object, error: ProviderError, decide: failures.Decide | None, *, at_risk: bool
+) -> Failure:
+    result = outcome if isinstance(outcome, PollResult) else None
+    changes = {
+        "raw_status": result.raw_status if result else submission.raw_status,
+        "cost": result.cost if result and result.cost is not None else submission.cost,
+    }
+    return Failure(submission, error, decide, cost_at_risk=at_risk, changes=changes)
+
+
+def _is_lost(submission: Submission, now: datetime) -> bool:
+    first = submission.first_missed_at
+    return (
+        submission.misses + 1 >= MISSES
+        and first is not None
+        and (now - first).total_seconds() >= limits().missing_grace
+    )
+
+
+def _is_empty(submission: Submission, now: datetime) -> bool:
+    first = submission.first_empty_at
+    return (
+        submission.empties + 1 >= EMPTIES
+        and first is not None
+        and (now - first).total_seconds() >= limits().empty_grace
+    )
+
+
+def _deadline_is_over(submission: Submission, outcome: PollResult | Exception, now: datetime) -> bool:
+    """Past its deadline, and this was a last look that counts."""
+    deadline = submission.generation.deadline_at
+    if submission.abandoned_at is not None or deadline is None or now < deadline:
+        return False
+    return _has_looked(submission, outcome)
+
+
+def _has_looked(submission: Submission, outcome: PollResult | Exception) -> bool:
+    """The provider has answered, or has not for so many last looks that it will do as one."""
+    return isinstance(outcome, PollResult) or submission.last_looks + 1 >= limits().last_looks
+
+
+def _next(submission: Submission, outcome: PollResult | Exception, now: datetime) -> dict[str, Any]:
+    """The columns of one that goes on, with the time of its next poll."""
+    answer = outcome if isinstance(outcome, PollResult) else None
+    missing = answer is not None and answer.state == "missing"
+    empty = answer is not None and answer.state == "succeeded"
+    over = _end_of_patience(submission)
+    late = over is not None and now >= over
+    errors = 0 if answer else submission.poll_errors + 1
+    if answer is None and late:
+        delay = limits().last_look_interval
+    elif answer is None:
+        delay = min(limits().max_poll_interval, limits().backoff_base * 2 ** min(errors - 1, 6))
+        delay = max(delay, min(getattr(outcome, "retry_after", None) or 0, limits().retry_after_cap))
+    elif missing:
+        delay = limits().missing_grace / MISSES
+    elif empty:
+        delay = limits().empty_grace / EMPTIES
+    else:
+        delay = _running_delay(submission, answer, now)
+    next_poll_at = now + seconds(delay)
+    if over is not None and now < over:
+        next_poll_at = min(next_poll_at, over)
+    if answer is None:
+        log.warning(
+            "poll_failed",
+            submission=str(submission.pk),
+            code=outcome.code if isinstance(outcome, ProviderError) else type(outcome).__name__,
+            detail=str(outcome),
+        )
+    return {
+        "next_poll_at": next_poll_at,
+        "poll_errors": min(errors, 1000),
+        "last_looks": submission.last_looks + 1 if late and answer is None else 0,
+        "misses": submission.misses + 1 if missing else 0,
+        "first_missed_at": (submission.first_missed_at or now) if missing else None,
+        "empties": submission.empties + 1 if empty else 0,
+        "first_empty_at": (submission.first_empty_at or now) if empty else None,
+        "progress": answer.progress if answer is not None and answer.progress is not None else submission.progress,
+        "raw_status": answer.raw_status[:120] if answer is not None else submission.raw_status,
+    }
+
+
+def _end_of_patience(submission: Submission) -> datetime | None:
+    """The next time at which a last look is due: the Generation's deadline, later the Submission's own limit."""
+    if submission.abandoned_at is None and submission.generation.deadline_at is not None:
+        return submission.generation.deadline_at
+    return submission.limit_at
+
+
+def _running_delay(submission: Submission, outcome: PollResult, now: datetime) -> float:
+    shortest = limits().image_poll_interval if submission.generation.makes_image else limits().video_poll_interval
+    if outcome.poll_after is not None:
+        return min(max(outcome.poll_after, shortest / 2), limits().max_poll_interval)
+    age = (now - submission.accepted_at).total_seconds() if submission.accepted_at else 0.0
+    return poll_delay(age, shortest=shortest, longest=limits().max_poll_interval)

@@ -1,0 +1,224 @@
+"""Recovery: what nobody moves on any more is moved on here, by the tick; and what callbacks tell.
+
+Whoever died is noticed by its lease. A row is taken with ``lease_until <= now()`` and its token rotated, so that a
+worker that was only slow finds that it is no longer the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+import uuid_utils.compat as uuid
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from generations import wakeups
+from generations.conf import Limits, limits
+from generations.execution import expiry, failures, process, settle
+from generations.execution.accounts import due_for_refresh
+from generations.execution.claim import mature
+from generations.execution.expiry import NotSent, QueueTtlExceeded
+from generations.execution.failures import Failure
+from generations.execution.settle import Ending
+from generations.execution.verdicts import Budget, Verdict
+from generations.lifecycle import BILLABLE, State, Status
+from generations.models import Event, Generation, Incident, Submission
+from providers import registry
+from providers.errors import OutcomeUnknown, ProviderError
+
+BATCH = 200
+
+log = structlog.get_logger(__name__)
+
+
+def recover() -> dict[str, int]:
+    """Everything that is overdue, in batches. Gives how many of each kind were moved on."""
+    counts = {
+        step.__name__: _all(step) for step in (not_sent, sending, unknown_at_limit, overdue, queued_too_long, cancels)
+    }
+    if any(counts.values()):
+        log.info("recovered", **counts)
+    return counts
+
+
+def not_sent() -> int:
+    """``reserved`` with an expired lease: failed, costs no attempt, and the Generation waits again."""
+    with transaction.atomic():
+        rows = _overdue(Q(state=State.RESERVED, lease_until__lte=Now()))
+        failures.fail(
+            [Failure(row, NotSent(), _after_not_sent) for row in rows],
+            guard="t.state = 'reserved' AND t.lease_until <= now()",
+            params={},
+            actor=process.actor(),
+        )
+        for row in rows:
+            if row.generation.not_sent + 1 >= limits().not_sent_limit:
+                settle.report(
+                    Incident.Kind.NOT_SENT, row, f"Workers died {row.generation.not_sent + 1} times before sending it."
+                )
+    _wake(rows)
+    return len(rows)
+
+
+def sending() -> int:
+    """``sending`` with an expired lease: the call may have left, so the outcome is unknown."""
+    with transaction.atomic():
+        rows = _overdue(Q(state=State.SENDING, lease_until__lte=Now()))
+        changed = Submission.objects.filter(
+            pk__in=[row.pk for row in rows], state=State.SENDING, lease_until__lte=Now()
+        ).update(
+            state=State.UNKNOWN,
+            token=uuid.uuid4(),
+            lease_until=None,
+            error_code=OutcomeUnknown.code,
+            error_message="The worker died while it was sending; nobody knows whether the call arrived.",
+        )
+        Event.objects.bulk_create(
+            Event(
+                generation_id=row.generation_id,
+                attempt=row.number,
+                kind=Event.Kind.OUTCOME_UNKNOWN,
+                actor=process.actor(),
+                data={"message": "The worker died while it was sending."},
+            )
+            for row in rows
+        )
+    return changed
+
+
+def unknown_at_limit() -> int:
+    """``unknown`` past its limit: given up; the slot is free again, and what it cost is at risk."""
+    with transaction.atomic():
+        rows = _overdue(Q(state=State.UNKNOWN, limit_at__lte=Now()))
+        message = "Nobody knows whether the provider made a job; until its limit it was not heard of."
+        failures.fail(
+            [Failure(row, OutcomeUnknown(message), cost_at_risk=True) for row in rows],
+            guard="t.state = 'unknown' AND t.limit_at <= now()",
+            params={},
+            actor=process.actor(),
+        )
+    _wake(rows)
+    return len(rows)
+
+
+def overdue() -> int:
+    """Generations past their deadline whose attempt is ``unknown`` (the poller looks at accepted ones)."""
+    with transaction.atomic():
+        rows = _overdue(
+            Q(
+                state=State.UNKNOWN,
+                abandoned_at=None,
+                generation__deadline_at__lte=Now(),
+                generation__status=Status.PROCESSING,
+            )
+        )
+        settle.lock(row.generation_id for row in rows)
+        return len(expiry.expire(rows, actor=process.actor()))
+
+
+def queued_too_long() -> int:
+    """Pending past ``queue_until``: fails, the credits are released."""
+    error = QueueTtlExceeded()
+    with transaction.atomic():
+        ids = list(
+            Generation.objects.select_for_update(skip_locked=True, no_key=True)
+            .filter(status=Status.PENDING, queue_until__lte=Now())
+            .order_by("queue_until")
+            .values_list("pk", flat=True)[:BATCH]
+        )
+        return len(
+            settle.end([Ending(pk, Status.FAILED, error.code, error.detail) for pk in ids], actor=process.actor())
+        )
+
+
+def cancels() -> int:
+    """Cancels whose grace is over: the Generation ends, the attempt lives on until the provider is terminal."""
+    with transaction.atomic():
+        generations = (
+            Generation.objects.select_for_update(skip_locked=True, no_key=True)
+            .filter(status=Status.PROCESSING, cancel_at__lte=Now())
+            .order_by("cancel_at")[:BATCH]
+        )
+        ids = [generation.pk for generation in generations]
+        rows = list(
+            Submission.objects.filter(
+                generation__in=ids, state__in=BILLABLE - {State.COLLECTING}, abandoned_at=None
+            ).select_related("generation", "account")
+        )
+        return len(expiry.cancel(rows, actor="system"))
+
+
+def heard_of(submission_id: UUID, job_id: str) -> bool:
+    """A callback with an attempt's own token names its job: an unknown outcome is known by it.
+
+    Gives whether anything changed. A job id that another attempt has proves nothing.
+    """
+    with transaction.atomic():
+        submission = Submission.objects.select_for_update().filter(pk=submission_id).first()
+        if submission is None:
+            return False
+        taken = Submission.objects.filter(account=submission.account_id, provider_job_id=job_id).exists()
+        if submission.state != State.UNKNOWN or submission.provider_job_id is not None or taken:
+            return False
+        Submission.objects.filter(pk=submission_id).update(
+            state=State.ACCEPTED,
+            provider_job_id=job_id,
+            accepted_at=Now(),
+            next_poll_at=Now(),
+            error_code="",
+            error_message="",
+        )
+        return True
+
+
+def _after_not_sent(_error: ProviderError, used: Generation, allowed: Limits, _jitter: Callable[[], float]) -> Verdict:
+    if used.not_sent + 1 >= allowed.not_sent_limit:
+        return Verdict(delay=None)
+    return Verdict(delay=0, budget=Budget.NOT_SENT)
+
+
+def _overdue(condition: Q) -> list[Submission]:
+    """Up to a batch of such Submissions, with their Generations locked first (the lock order of the house)."""
+    found = dict(Submission.objects.filter(condition).values_list("pk", "generation")[:BATCH])
+    settle.lock(found.values())
+    return list(
+        Submission.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
+        .filter(condition, pk__in=found)
+        .select_related("generation", "account")
+        .order_by("pk")
+    )
+
+
+def _wake(rows: list[Submission]) -> None:
+    for provider_id in {row.account.provider_id for row in rows}:
+        wakeups.wake_dispatch(provider_id)
+
+
+def _all(step: Callable[[], int]) -> int:
+    """Repeat a step until a batch is not full."""
+    total = 0
+    while True:
+        count = step()
+        total += count
+        if count < BATCH:
+            return total
+
+
+def tick() -> None:
+    """Recover what is overdue, then wake whoever has work: the net below every hint that was lost."""
+    recover()
+    mature()
+    for provider in registry.all():
+        if Generation.objects.filter(provider_id=provider.slug, status=Status.PENDING, not_before=None).exists():
+            wakeups.wake_dispatch(provider.slug)
+    if (
+        Submission.objects.filter(state=State.COLLECTING)
+        .filter(Q(lease_until=None) | Q(lease_until__lte=Now()))
+        .exists()
+    ):
+        wakeups.wake_collect()
+    if due_for_refresh():
+        wakeups.wake_refresh()

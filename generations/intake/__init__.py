@@ -1,0 +1,1 @@
+"""What people ask for: request, cancel, retry, quote, uploads. No HTTP here."""

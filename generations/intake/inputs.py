@@ -1,0 +1,132 @@
+"""The files that a request is made from: Assets of the user, or URLs that are fetched once, stored and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from generations import media, storage
+from generations.conf import limits
+from generations.intake.errors import Invalid, NotFound
+from generations.models import Asset
+from providers import fetch
+from providers.errors import InvalidParams, ProviderError
+from providers.params import Params
+
+CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class InputRef:
+    """An input as it was asked for: exactly one of ``asset_id`` and ``url``."""
+
+    role: str
+    asset_id: UUID | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedInput:
+    """An input that is ours."""
+
+    role: str
+    asset: Asset
+
+
+def resolve(user_id: int, refs: Sequence[InputRef], params: Params) -> tuple[ResolvedInput, ...]:
+    """The Assets that a request is made from, checked against what its operation takes.
+
+    Raises:
+        Invalid: a role too many or too few, the wrong kind of media, an unusable URL.
+        NotFound: no such Asset of this user.
+    """
+    try:
+        params.check_inputs(Counter(ref.role for ref in refs))
+    except InvalidParams as error:
+        raise Invalid("invalid_input", error.detail, field="inputs") from error
+    ids = {ref.asset_id for ref in refs if ref.asset_id is not None}
+    assets = {asset.pk: asset for asset in Asset.objects.of_user(user_id).filter(pk__in=ids)} if ids else {}
+    resolved = []
+    for ref in refs:
+        if ref.asset_id is not None and ref.asset_id not in assets:
+            raise NotFound("unknown_asset", f"There is no asset {ref.asset_id} of yours.", field="inputs")
+        asset = assets[ref.asset_id] if ref.asset_id is not None else fetched(user_id, ref.url or "")
+        allowed = params.accepted_media.get(ref.role, ("image",))
+        if asset.kind not in allowed:
+            raise Invalid(
+                "invalid_input",
+                f"{ref.role} must be {' or '.join(allowed)}; this is {asset.mime_type}.",
+                field="inputs",
+            )
+        resolved.append(ResolvedInput(ref.role, asset))
+    return tuple(resolved)
+
+
+def store_upload(user_id: int, file: BinaryIO, *, name: str) -> Asset:
+    """Keep an uploaded file as an input Asset; the same bytes of the same user are the same Asset.
+
+    Raises:
+        Invalid: too large, or no picture or video that can be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+        path = Path(folder) / "input"
+        digest, size = hashlib.sha256(), 0
+        with path.open("wb") as copy:
+            while chunk := file.read(CHUNK):
+                size += len(chunk)
+                if size > limits().max_input_bytes:
+                    raise Invalid("too_large", f"At most {limits().max_input_bytes // 1024**2} MB.", field="file")
+                digest.update(chunk)
+                copy.write(chunk)
+        return _keep(user_id, path, digest.hexdigest(), size, name)
+
+
+def fetched(user_id: int, url: str) -> Asset:
+    """Fetch an input from a URL through the guarded fetcher and keep it.
+
+    Raises:
+        Invalid: ``unsafe_url`` for an address that must not be reached, ``invalid_input`` for what was found there.
+    """
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+        path = Path(folder) / "input"
+        try:
+            fetch.check_url(url)
+            with path.open("wb") as file:
+                got = fetch.download(url, file, max_bytes=limits().max_input_bytes, total_timeout=60)
+        except fetch.UnsafeURL as error:
+            raise Invalid("unsafe_url", str(error), field="inputs") from error
+        except ProviderError as error:
+            raise Invalid("invalid_input", f"The input could not be fetched: {error.detail}", field="inputs") from error
+        return _keep(user_id, path, got.sha256, got.size, "")
+
+
+def _keep(user_id: int, path: Path, sha256: str, size: int, name: str) -> Asset:
+    known = Asset.objects.of_user(user_id).filter(sha256=sha256).order_by("-id").first()
+    if known is not None:
+        return known
+    try:
+        info = media.inspect(path)
+        picture = media.thumbnail(path, info)
+    except media.UnusableMedia as error:
+        raise Invalid("invalid_input", str(error), field="file") from error
+    key = storage.keep(path, sha256, info.extension)
+    thumbnail_key = storage.keep_bytes(picture, hashlib.sha256(picture).hexdigest(), "webp")
+    return Asset.objects.create(
+        user_id=user_id,
+        role=Asset.Role.INPUT,
+        key=key,
+        thumbnail_key=thumbnail_key,
+        sha256=sha256,
+        size=size,
+        mime_type=info.mime_type,
+        width=info.width,
+        height=info.height,
+        duration=info.duration,
+        name=name[:200],
+    )

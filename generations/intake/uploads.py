@@ -1,0 +1,5 @@
+"""Uploading an input."""
+
+from generations.intake.inputs import store_upload
+
+__all__ = ["store_upload"]

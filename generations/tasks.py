@@ -1,0 +1,63 @@
+"""Celery wrappers and nothing else: keyword-only arguments, ids and names only, one call into ``execution``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from generations import wakeups
+from generations.execution import accounts as account_care
+from generations.execution import cleanup as cleaning
+from generations.execution import collect as collecting
+from generations.execution import dispatch as dispatching
+from generations.execution import poll as polling
+from generations.execution import process, recover
+from generations.models import Heartbeat
+
+
+@shared_task
+def dispatch(*, provider_id: str, **_: Any) -> None:
+    """Send what is due at a provider."""
+    wakeups.awake(wakeups.DISPATCH, provider_id=provider_id)
+    dispatching.dispatch(provider_id)
+
+
+@shared_task
+def poll(**_: Any) -> None:
+    """Ask where accepted ones stand."""
+    wakeups.awake(wakeups.POLL)
+    Heartbeat.beat("poll", process.description())
+    polling.poll()
+
+
+@shared_task
+def collect(**_: Any) -> None:
+    """Fetch and store finished results."""
+    wakeups.awake(wakeups.COLLECT)
+    collecting.collect()
+
+
+@shared_task
+def tick(**_: Any) -> None:
+    """The heartbeat of everything: recover what is overdue, wake whoever has work."""
+    Heartbeat.beat("tick", process.description())
+    recover.tick()
+
+
+@shared_task
+def refresh_credits(**_: Any) -> None:
+    """Look at accounts whose credentials or balance must be known better."""
+    account_care.refresh_due()
+
+
+@shared_task
+def cleanup(**_: Any) -> None:
+    """Remove what is past its age and stored bytes that nothing refers to."""
+    cleaning.run(dry_run=False)
+
+
+@shared_task
+def canary(*, name: str, **_: Any) -> None:
+    """A round trip through a real worker, for doctor and ``/readyz``: notes that it was here."""
+    Heartbeat.beat(name, process.description())
