@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 
@@ -16,4 +16,6 @@ class ConfigConfig(AppConfig):
         """Make our Celery app the current one in every process, and sync its schedule after each migrate."""
         from config.celery import sync_beat_schedule  # noqa: PLC0415  needs loaded settings
 
-        post_migrate.connect(sync_beat_schedule, sender=self, dispatch_uid="sync_beat_schedule")
+        # Django tells of a migrate only for apps with models; ours are the rows of this one.
+        beat = apps.get_app_config("django_celery_beat")
+        post_migrate.connect(sync_beat_schedule, sender=beat, dispatch_uid="sync_beat_schedule")

@@ -30,6 +30,7 @@ app.conf.update(
     task_acks_late=False,
     task_reject_on_worker_lost=False,
     task_ignore_result=True,
+    result_expires=None,  # there are no results, so nothing of theirs to clean up
     worker_prefetch_multiplier=1,
     worker_max_tasks_per_child=500,
     worker_soft_shutdown_timeout=25,

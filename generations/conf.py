@@ -78,6 +78,8 @@ class Limits:
     """Most Generations claimed in one transaction."""
     connections: int = 16
     """Parallel HTTP calls of one dispatching or polling process."""
+    poll_linger: float = 1.5
+    """How long a polling task stays for what becomes due meanwhile; below the interval of its messages."""
     polls_per_account: int = 50
     """Most polls in one round for one account."""
     reuse_days: float = 30

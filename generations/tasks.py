@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from generations import wakeups
+from generations.conf import limits
 from generations.execution import accounts as account_care
 from generations.execution import cleanup as cleaning
 from generations.execution import collect as collecting
@@ -28,7 +29,7 @@ def poll(**_: Any) -> None:
     """Ask where accepted ones stand."""
     wakeups.awake(wakeups.POLL)
     Heartbeat.beat("poll", process.description())
-    polling.poll()
+    polling.poll(linger=limits().poll_linger)
 
 
 @shared_task

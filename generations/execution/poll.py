@@ -6,6 +6,7 @@ back is written in waves, fenced by the poll token.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid
 from django.db import transaction
-from django.db.models import Value
+from django.db.models import Min, Value
 from django.db.models.functions import Now
 
 from generations import wakeups
@@ -36,6 +37,7 @@ from providers.errors import JobFailed, JobLost, NoOutput, ProviderError
 from providers.transport import converse
 
 BATCH = 200
+LINGER_STEP = 0.25
 MISSES = 3
 EMPTIES = 5
 FENCE = "t.state = 'accepted' AND t.poll_token = %(token)s"
@@ -51,21 +53,39 @@ class Answer:
     outcome: PollResult | Exception
 
 
-def poll() -> int:
-    """Poll everything that is due, in batches, until nothing is. Gives how many polls were made."""
+def poll(linger: float = 0) -> int:
+    """Poll everything that is due, in batches, until nothing is. Gives how many polls were made.
+
+    ``linger``: for so many seconds also what becomes due meanwhile, so that a result is seen when it is expected
+    and not when the next message comes.
+    """
     made = 0
+    stop_at = time.monotonic() + linger
     while True:
         token = uuid.uuid4()
         batch = _claim(token)
-        if not batch:
-            return made
         made += len(batch)
+        if not batch and not _wait_for_next(stop_at):
+            return made
         wave: Wave[Submission, PollResult] = Wave()
         for submission in batch:
             wave.start(submission, _question(submission))
         while wave:
             arrived = wave.arrived(timeout=limits().poll_timeout * 2)
             _write(token, [Answer(submission, outcome) for submission, outcome in arrived])
+
+
+def _wait_for_next(stop_at: float) -> bool:
+    """Wait a little for the next poll that becomes due before ``stop_at``; False: there is none."""
+    left = stop_at - time.monotonic()
+    if left <= 0:
+        return False
+    due_in = Submission.objects.filter(state=State.ACCEPTED).aggregate(due=Min("next_poll_at") - Now())["due"]
+    if due_in is None or due_in.total_seconds() > left:
+        return False
+    # In small steps: a poll that is due sooner may be added meanwhile.
+    time.sleep(min(max(due_in.total_seconds(), 0.02), LINGER_STEP))
+    return True
 
 
 def _claim(token: UUID) -> list[Submission]:

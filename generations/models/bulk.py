@@ -46,8 +46,9 @@ def update_rows(
         columns.append(str(field.column))
     assignments = [f"{column} = v.{column}" for column in columns[1:]] + ([also] if also else [])
     wanted = ", ".join(["t.id", *(f"t.{column}" for column in returning)])
-    sql = (  # noqa: S608  names come from the models, values are parameters
-        f"UPDATE {model._meta.db_table} AS t SET {', '.join(assignments)} "
+    # Names come from the models, values are parameters.
+    sql = (
+        f"UPDATE {model._meta.db_table} AS t SET {', '.join(assignments)} "  # noqa: S608
         f"FROM unnest({', '.join(arrays)}) AS v({', '.join(columns)}) "
         f"WHERE t.id = v.id AND {guard} RETURNING {wanted}"
     )
