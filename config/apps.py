@@ -14,7 +14,8 @@ class ConfigConfig(AppConfig):
 
     def ready(self) -> None:
         """Make our Celery app the current one in every process, and sync its schedule after each migrate."""
-        from config.celery import sync_beat_schedule  # noqa: PLC0415  needs loaded settings
+        from config import checks  # noqa: F401, PLC0415  need loaded settings
+        from config.celery import sync_beat_schedule  # noqa: PLC0415
 
         # Django tells of a migrate only for apps with models; ours are the rows of this one.
         beat = apps.get_app_config("django_celery_beat")

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef
-
-from accounts.models import Account
 from generations.conf import limits
 from generations.intake.request import Request, prepare
-from generations.lifecycle import HOLDS_SLOT, LIVE, Status
-from generations.models import Generation, Submission
+from generations.lifecycle import LIVE, Status
+from generations.models import Generation
 from generations.models.clock import database_now
+from generations.reports.capacity import standings
 from generations.reports.eta import eta_seconds
 
 
@@ -64,18 +61,15 @@ def _holder(generation: Generation, reuse: str) -> tuple[Generation | None, Gene
 
 def _accounts(user_id: int, request: Request) -> list[dict[str, Any]]:
     """The accounts that may serve it, in words; other users' are not told of."""
-    held = Submission.objects.filter(account=OuterRef("pk"), state__in=HOLDS_SLOT).values("slot")
-    rows = Account.objects.of_provider(request.provider_id).serving(user_id).annotate(held=ArraySubquery(held))
-    if request.account_id is not None:
-        rows = rows.filter(pk=request.account_id)
-    usable = set(Account.objects.of_provider(request.provider_id).usable().values_list("pk", flat=True))
     return [
         {
-            "id": str(account.pk),
-            "label": account.label,
-            "limit": account.limit,
-            "free_slots": max(0, account.limit - len(account.held)),  # type: ignore[attr-defined]
-            "usable": account.pk in usable,
+            "id": str(standing.id),
+            "label": standing.label,
+            "limit": standing.limit,
+            "free_slots": standing.free,
+            "usable": standing.usable,
+            "why_not": None if standing.usable else standing.condition.label,
         }
-        for account in rows.order_by("-priority", "label")
+        for standing in standings(providers=[request.provider_id], users=[user_id])
+        if request.account_id in {None, standing.id}
     ]

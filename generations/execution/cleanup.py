@@ -1,0 +1,140 @@
+"""Cleanup: what is past its age, and stored bytes that nothing refers to. In chunks, each a commit of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.contrib.sessions.models import Session
+from django.db import DatabaseError, models, transaction
+from django.db.models import Exists, OuterRef, ProtectedError
+from django.db.models.functions import Now
+from knox.models import AuthToken
+
+from generations.execution.orphans import Swept, sweep
+from generations.lifecycle import ENDED, OPEN
+from generations.models import Generation, GenerationInput, IdempotencyKey, Incident, Submission
+from generations.models.clock import database_now
+
+CHUNK = 200
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """What was removed, or, in a dry run, would be."""
+
+    dry_run: bool
+    generations: int = 0
+    kept_generations: int = 0
+    """Old enough, but another one is made from their result, or the row was in use."""
+    idempotency_keys: int = 0
+    tokens: int = 0
+    sessions: int = 0
+    files: Swept = field(default_factory=Swept)
+    """Zeros where files were not looked at."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] = (), files: bool = True) -> Cleaned:
+    """Remove what is past its age.
+
+    Always: expired Idempotency-Keys, API tokens and sessions. With ``files``: temporary files that were left behind
+    and stored bytes without a row, both older than ``limits().orphan_hours``.
+
+    Args:
+        dry_run: only count.
+        days: also Generations that ended longer ago, with all that belongs to them (their files become orphans and
+            go after ``orphan_hours``, unless something else has the same bytes). Their ledger entries stay. Without
+            it no Generation is removed.
+        statuses: of those, only the ones that ended so; empty for all that have ended.
+
+    Raises:
+        ValueError: ``days`` below 0, or a status that is no end.
+    """
+    unknown = set(statuses) - {str(status) for status in ENDED}
+    if unknown or (days is not None and days < 0):
+        raise ValueError(f"Only ended ones can be removed, by an age of 0 days or more; not {sorted(unknown) or days}.")
+    cleaned = Cleaned(dry_run=dry_run)
+    if days is not None:
+        _generations(cleaned, timedelta(days=days), statuses or [str(status) for status in ENDED])
+    cleaned.idempotency_keys = _expired(IdempotencyKey.objects.filter(expires_at__lte=Now()), dry_run=dry_run)
+    cleaned.tokens = _expired(AuthToken.objects.filter(expiry__lte=Now()), dry_run=dry_run)
+    cleaned.sessions = _expired(Session.objects.filter(expire_date__lte=Now()), dry_run=dry_run)
+    if files:
+        cleaned.files = sweep(dry_run=dry_run)
+    return cleaned
+
+
+def _expired(rows: models.QuerySet[Any], *, dry_run: bool) -> int:
+    """Delete these rows a chunk at a time; how many."""
+    if dry_run:
+        return rows.count()
+    total = 0
+    while True:
+        ids = list(rows.order_by().values_list("pk", flat=True)[:CHUNK])
+        if not ids:
+            return total
+        # The condition again: a row that was renewed meanwhile stays.
+        total += rows.filter(pk__in=ids).delete()[0]
+
+
+def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
+    """Ended long ago, no attempt open, no incident that nobody has seen, and nothing made from their result."""
+    own = Submission.objects.filter(generation=OuterRef("pk"))
+    used = GenerationInput.objects.filter(asset__submission__generation=OuterRef("pk")).exclude(
+        generation=OuterRef("pk")
+    )
+    return (
+        Generation.objects.filter(completed_at__lt=now - age, status__in=statuses)
+        .exclude(Exists(own.filter(state__in=OPEN)))
+        .exclude(Exists(Incident.objects.filter(generation=OuterRef("pk"), seen_at=None)))
+        .exclude(Exists(used))
+    )
+
+
+def _generations(cleaned: Cleaned, age: timedelta, statuses: Collection[str]) -> None:
+    """Oldest first and onwards, so that those which must stay are passed once."""
+    now = database_now()
+    old = Generation.objects.filter(completed_at__lt=now - age, status__in=statuses)
+    if cleaned.dry_run:
+        cleaned.generations = _removable(age, statuses, now).count()
+        cleaned.kept_generations = old.count() - cleaned.generations
+        return
+    total = old.count()
+    left: set[UUID] = set()
+    since = datetime.min.replace(tzinfo=UTC)
+    while rows := list(
+        _removable(age, statuses, now)
+        .filter(completed_at__gte=since)
+        .exclude(pk__in=left)
+        .order_by("completed_at")
+        .values_list("pk", "completed_at")[:CHUNK]
+    ):
+        ids, since = [pk for pk, _ in rows], rows[-1][1] or since
+        if not _delete(ids):
+            # Something holds on to one of them at this moment: the others go one by one.
+            left.update(pk for pk in ids if not _delete([pk]))
+        cleaned.generations += len(set(ids) - left)
+    cleaned.kept_generations = max(0, total - cleaned.generations)
+
+
+def _delete(ids: Sequence[UUID]) -> bool:
+    """Delete these Generations with everything of theirs, all or none. False: something holds on to one of them."""
+    try:
+        with transaction.atomic():
+            rows = Generation.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+            locked = [row.pk for row in rows.only("pk")]
+            Generation.objects.filter(pk__in=locked).delete()
+    except (ProtectedError, DatabaseError) as error:
+        log.info("cleanup_left", generations=len(ids), error=type(error).__name__)
+        return False
+    return True

@@ -1,0 +1,269 @@
+"""The invariants as SQL: each query gives the rows that break it, as (what it is, its id, what is wrong).
+
+Every one is a single statement (a snapshot of its own), and a scan or hash join at most: seconds at a million rows.
+Times are the database's.
+"""
+
+# ruff: noqa: S608  (nothing but the names of states and constants of this file is put into the SQL)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from generations.lifecycle import BILLABLE, ENDED, HOLDS_SLOT, LIVE, OPEN, TERMINAL
+
+
+def _in(states: frozenset[str]) -> str:
+    return "(" + ", ".join(f"'{state}'" for state in sorted(str(state) for state in states)) + ")"
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """``sql`` gives (noun, id, detail) of each offender. ``needs_services``: it only holds while they are up."""
+
+    id: str
+    title: str
+    sql: str
+    needs_services: bool = False
+
+
+LATE = "interval '2 minutes'"
+"""I7: how late an end may be."""
+LEASE_LATE = "interval '15 seconds'"
+"""I13: how long an expired lease may lie."""
+DUE_LATE = "interval '40 seconds'"
+"""I13: how long a due one may wait beside a free slot."""
+
+ATTEMPT_TWICE = """
+SELECT 'generation', generation_id::text, count(*) || ' attempts have the number ' || number
+  FROM generations_submission GROUP BY generation_id, number HAVING count(*) > 1
+"""
+
+TWO_BILLABLE = f"""
+SELECT 'generation', s.generation_id::text,
+       count(*) || ' attempts may be billed (' || string_agg('#' || s.number || ' ' || s.state, ', ' ORDER BY s.number)
+       || ') and ' || min(g.resubmits) || ' were resubmitted'
+  FROM generations_submission s JOIN generations_generation g ON g.id = s.generation_id
+ WHERE s.state IN {_in(BILLABLE)}
+ GROUP BY s.generation_id
+HAVING count(*) FILTER (WHERE s.abandoned_at IS NULL) > 1 OR count(*) > 1 + min(g.resubmits)
+"""
+
+OPEN_BESIDE_STATUS = f"""
+SELECT 'generation', g.id::text, 'is ' || g.status || ', and attempt #' || s.number || ' is ' || s.state
+       || CASE WHEN s.state IN {_in(BILLABLE)} THEN ' and not abandoned' ELSE '' END
+  FROM generations_submission s JOIN generations_generation g ON g.id = s.generation_id
+ WHERE s.state IN {_in(OPEN)} AND g.status <> 'processing'
+   AND (s.abandoned_at IS NULL OR s.state NOT IN {_in(BILLABLE)})
+"""
+
+CLAIM_SHARED = f"""
+SELECT 'user', user_id::text, count(*) || ' generations claim ' || active_fingerprint
+  FROM generations_generation
+ WHERE active_fingerprint IS NOT NULL AND status IN {_in(LIVE | {"completed"})}
+ GROUP BY user_id, active_fingerprint HAVING count(*) > 1
+"""
+
+CLAIM_KEPT = f"""
+SELECT 'generation', g.id::text, 'is ' || g.status || ', may not be billed any more, and still blocks its request'
+  FROM generations_generation g
+ WHERE g.status IN ('failed', 'cancelled') AND g.active_fingerprint IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM generations_submission s
+                    WHERE s.generation_id = g.id AND s.state IN {_in(BILLABLE)})
+"""
+
+SLOT_RANGE = f"""
+SELECT 'submission', id::text, 'is ' || state || ' on slot ' || coalesce(slot::text, 'none') || ' of ' || limit_seen
+  FROM generations_submission
+ WHERE state IN {_in(HOLDS_SLOT)} AND (slot BETWEEN 1 AND limit_seen) IS NOT TRUE
+"""
+
+SLOT_SHARED = f"""
+SELECT 'account', account_id::text, count(*) || ' attempts hold slot ' || slot
+  FROM generations_submission WHERE state IN {_in(HOLDS_SLOT)} GROUP BY account_id, slot HAVING count(*) > 1
+"""
+
+WALLET_SUM = """
+SELECT 'wallet', w.user_id::text,
+       'says ' || w.available || ' available and ' || w.held || ' held; its ledger adds up to '
+       || coalesce(l.available, 0) || ' and ' || coalesce(l.held, 0)
+  FROM accounts_wallet w
+  LEFT JOIN (SELECT wallet_id, sum(available_change) AS available, sum(held_change) AS held
+               FROM accounts_ledgerentry GROUP BY wallet_id) l ON l.wallet_id = w.user_id
+ WHERE w.available <> coalesce(l.available, 0) OR w.held <> coalesce(l.held, 0) OR w.available < 0 OR w.held < 0
+"""
+
+MONEY = """
+SELECT 'generation', g.id::text,
+       g.status || coalesce(' at ' || g.price || ' credits', ', free') || ': '
+       || coalesce(l.entries, 'no ledger entries')
+  FROM generations_generation g
+  LEFT JOIN (SELECT reference,
+                    count(*) FILTER (WHERE kind = 'hold') AS holds,
+                    count(*) FILTER (WHERE kind = 'capture') AS captures,
+                    count(*) FILTER (WHERE kind = 'release') AS releases,
+                    count(*) FILTER (WHERE kind = 'refund') AS refunds,
+                    sum(held_change) FILTER (WHERE kind = 'hold') AS held,
+                    sum(held_change) FILTER (WHERE kind IN ('hold', 'capture', 'release')) AS still_held,
+                    sum(available_change) FILTER (WHERE kind IN ('hold', 'release')) AS taken,
+                    string_agg(kind || ' ' || available_change || '/' || held_change, ', ' ORDER BY id) AS entries
+               FROM accounts_ledgerentry
+              WHERE reference IS NOT NULL AND kind IN ('hold', 'capture', 'release', 'refund')
+              GROUP BY reference) l ON l.reference = g.id
+ WHERE CASE
+         WHEN g.price IS NULL THEN l.reference IS NOT NULL
+         WHEN l.reference IS NULL THEN g.price > 0
+         ELSE l.holds <> 1 OR l.held <> g.price
+              OR l.captures <> (g.status = 'completed')::int
+              OR l.releases <> (g.status IN ('failed', 'cancelled'))::int
+              OR l.still_held <> CASE WHEN g.status IN ('pending', 'processing') THEN g.price ELSE 0 END
+              OR l.taken <> CASE WHEN g.status IN ('failed', 'cancelled') THEN 0 ELSE -g.price END
+              OR l.refunds > l.captures
+       END
+"""
+
+PAST_QUEUE = f"""
+SELECT 'generation', id::text, 'still waits, and its time in the queue was over at ' || queue_until
+  FROM generations_generation WHERE status = 'pending' AND queue_until < now() - {LATE}
+"""
+
+PAST_DEADLINE = f"""
+SELECT 'generation', g.id::text,
+       CASE WHEN s.state IS NULL THEN 'is processing without an open attempt'
+            WHEN s.state = 'collecting' THEN 'is being collected, which was to be over at ' || s.collect_by
+            WHEN g.cancel_at < now() - {LATE} THEN 'its cancel was to be done at ' || g.cancel_at
+            ELSE 'its deadline was at ' || g.deadline_at END
+  FROM generations_generation g
+  LEFT JOIN generations_submission s
+         ON s.generation_id = g.id AND s.state IN {_in(OPEN)} AND s.abandoned_at IS NULL
+ WHERE g.status = 'processing'
+   AND CASE WHEN s.state IS NULL THEN TRUE
+            WHEN s.state = 'collecting' THEN s.collect_by < now() - {LATE}
+            ELSE g.deadline_at < now() - {LATE} OR g.cancel_at < now() - {LATE} END
+"""
+
+COMPLETED_EMPTY = """
+SELECT 'generation', g.id::text, 'is completed and has no stored output'
+  FROM generations_generation g
+ WHERE g.status = 'completed'
+   AND NOT EXISTS (SELECT 1 FROM generations_submission s JOIN generations_asset a ON a.submission_id = s.id
+                    WHERE s.generation_id = g.id AND s.state = 'succeeded' AND s.abandoned_at IS NULL
+                      AND a.role = 'output' AND a.size > 0 AND a.key <> '' AND a.sha256 ~ '^[0-9a-f]{64}$')
+"""
+
+CAPTURED_NOT_COMPLETED = """
+SELECT 'generation', g.id::text, 'is ' || g.status || ', and its attempt #' || s.number || ' succeeded'
+  FROM generations_submission s JOIN generations_generation g ON g.id = s.generation_id
+ WHERE s.state = 'succeeded' AND s.abandoned_at IS NULL AND g.status <> 'completed'
+"""
+
+JOB_SHARED = """
+SELECT 'account', account_id::text, count(*) || ' attempts have the job id ' || provider_job_id
+  FROM generations_submission WHERE provider_job_id IS NOT NULL
+ GROUP BY account_id, provider_job_id HAVING count(*) > 1
+"""
+
+JOB_AND_STATE = """
+SELECT 'submission', id::text,
+       CASE state WHEN 'accepted' THEN 'is accepted and has no job id' ELSE 'is reserved and was sent' END
+  FROM generations_submission
+ WHERE state = 'accepted' AND coalesce(provider_job_id, '') = ''
+    OR state = 'reserved' AND (sent_at IS NOT NULL OR provider_job_id IS NOT NULL)
+"""
+
+END_EVENT = f"""
+SELECT 'generation', g.id::text,
+       'is ' || g.status || coalesce(', and its last event says ' || e.kind, ' and has no event that says so')
+  FROM generations_generation g
+  LEFT JOIN generations_event e ON e.generation_id = g.id AND e.kind IN {_in(ENDED)}
+ WHERE g.status IN {_in(ENDED)} AND e.kind IS DISTINCT FROM g.status
+    OR g.status IN {_in(LIVE)} AND e.id IS NOT NULL
+"""
+
+END_EVENT_TWICE = f"""
+SELECT 'generation', generation_id::text, 'ended ' || count(*) || ' times'
+  FROM generations_event WHERE kind IN {_in(ENDED)} GROUP BY generation_id HAVING count(*) > 1
+"""
+
+LEASE_LOST = f"""
+SELECT 'submission', id::text, 'is ' || state || ', and its lease expired at ' || lease_until
+  FROM generations_submission
+ WHERE state IN ('reserved', 'sending', 'collecting') AND lease_until < now() - {LEASE_LATE}
+"""
+
+# A slot that was freed a moment ago is about to be used, and one whose account has just come back too: both get the
+# same time. A retry is due since its delay was over, anything else since it was accepted, scheduled for, or woken.
+DUE_LEFT = f"""
+WITH recently AS MATERIALIZED (
+    SELECT account_id, count(*) AS freed
+      FROM generations_submission
+     WHERE state NOT IN {_in(HOLDS_SLOT)} AND coalesce(finished_at, ended_at) > now() - {DUE_LATE}
+     GROUP BY account_id
+), free AS MATERIALIZED (
+    SELECT a.id, a.provider_id, a.owner_id, a.label
+      FROM accounts_account a LEFT JOIN recently r ON r.account_id = a.id
+     WHERE a.enabled AND a.out_of_rotation_at IS NULL AND a.exhausted_at IS NULL
+       AND (a.balance IS NULL OR a.balance >= a.balance_floor)
+       AND (a.cooldown_until IS NULL OR a.cooldown_until < now() - {DUE_LATE})
+       AND a.created_at < now() - {DUE_LATE}
+       AND a.limit > coalesce(r.freed, 0) + (SELECT count(*) FROM generations_submission s
+                                              WHERE s.account_id = a.id AND s.state IN {_in(HOLDS_SLOT)})
+)
+SELECT 'generation', g.id::text, 'is due, and ' || f.provider_id || '/' || f.label || ' has a free slot'
+  FROM generations_generation g
+  CROSS JOIN LATERAL (
+    SELECT f.* FROM free f
+     WHERE f.provider_id = g.provider_id AND (f.owner_id IS NULL OR f.owner_id = g.user_id)
+       AND (g.account_id IS NULL OR g.account_id = f.id)
+       AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
+                        WHERE e.generation_id = g.id AND e.account_id = f.id)
+     LIMIT 1) f
+  LEFT JOIN LATERAL (
+    SELECT e.at + coalesce((e.data->>'delay')::float8, 0) * interval '1 second' AS at
+      FROM generations_event e WHERE e.generation_id = g.id ORDER BY e.id DESC LIMIT 1) last ON TRUE
+ WHERE g.status = 'pending' AND g.created_at < now() - {DUE_LATE}
+   AND (g.not_before IS NULL OR g.not_before < now() - {DUE_LATE})
+   AND coalesce(g.scheduled_at, g.created_at) < now() - {DUE_LATE}
+   AND coalesce(last.at, g.created_at) < now() - {DUE_LATE}
+"""
+
+TRIGGERS = """
+SELECT 'trigger', wanted.name, 'is missing or switched off on ' || wanted.place
+  FROM (VALUES ('generation_terminal', 'generations_generation'),
+               ('submission_terminal', 'generations_submission')) AS wanted(name, place)
+ WHERE NOT EXISTS (SELECT 1 FROM pg_trigger t
+                    WHERE t.tgname = wanted.name AND t.tgrelid = wanted.place::regclass
+                      AND t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal)
+"""
+
+END_AND_TIME = f"""
+SELECT 'submission', id::text, 'is ' || state || ' and ended at ' || coalesce(ended_at::text, 'no time')
+  FROM generations_submission WHERE (state IN {_in(TERMINAL)}) <> (ended_at IS NOT NULL)
+UNION ALL
+SELECT 'generation', id::text, 'is ' || status || ' and ended at ' || coalesce(completed_at::text, 'no time')
+  FROM generations_generation WHERE (status IN {_in(ENDED)}) <> (completed_at IS NOT NULL)
+"""
+
+INVARIANTS = (
+    Invariant("I1", "An attempt number is used once per generation", ATTEMPT_TWICE),
+    Invariant("I2", "At most one attempt per generation may be billed", TWO_BILLABLE),
+    Invariant("I2", "An open attempt belongs to a processing generation, or is abandoned", OPEN_BESIDE_STATUS),
+    Invariant("I3", "One live or completed generation answers a request", CLAIM_SHARED),
+    Invariant("I3", "A claim is given up when nothing can come of it any more", CLAIM_KEPT),
+    Invariant("I4", "A slot is between 1 and the limit it was claimed under", SLOT_RANGE),
+    Invariant("I4", "A slot is held by one attempt", SLOT_SHARED),
+    Invariant("I5", "A wallet is the sum of its ledger, never below zero", WALLET_SUM),
+    Invariant("I6", "A hold is captured once if completed, released once if not", MONEY),
+    Invariant("I7", "Nothing waits past its time in the queue", PAST_QUEUE, needs_services=True),
+    Invariant("I7", "Nothing runs past its deadline, cancel or collection", PAST_DEADLINE, needs_services=True),
+    Invariant("I8", "A completed generation has a stored, verified output", COMPLETED_EMPTY),
+    Invariant("I8", "Only a completed generation has a captured result", CAPTURED_NOT_COMPLETED),
+    Invariant("I9", "A provider's job belongs to one attempt", JOB_SHARED),
+    Invariant("I10", "An accepted attempt has a job id; a reserved one was never sent", JOB_AND_STATE),
+    Invariant("I12", "Every end has its event, and nothing else has one", END_EVENT),
+    Invariant("I12", "Nothing ends twice", END_EVENT_TWICE),
+    Invariant("I13", "Expired leases are recovered", LEASE_LOST, needs_services=True),
+    Invariant("I13", "Nothing due waits beside a free slot", DUE_LEFT, needs_services=True),
+    Invariant("I14", "The database refuses to change an end", TRIGGERS),
+    Invariant("I14", "What has ended says when, and nothing else does", END_AND_TIME),
+)
