@@ -12,6 +12,7 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("DARKROOM_VAR", BASE_DIR / "var"))
@@ -107,7 +108,6 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
 ]
-LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
@@ -172,4 +172,43 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None}
 # Every field of ``generations.conf.Limits`` can be set as DARKROOM_<FIELD>; a drill scales them so.
 DARKROOM = {
     name.removeprefix("DARKROOM_").lower(): value for name, value in os.environ.items() if name.startswith("DARKROOM_")
+}
+
+# --- the console and the pages ------------------------------------------------------------------------
+
+STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
+LOGIN_URL = "pages:login"
+# Where operators find Flower; shown as a link.
+FLOWER_URL = env.str("FLOWER_URL", default="")
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Darkroom",
+    "SITE_HEADER": "Darkroom",
+    "SITE_SUBHEADER": "Generations, accounts, credits",
+    "SITE_ICON": lambda _request: static("console/icon.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("console/icon.svg")},
+    ],
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "STYLES": [lambda _request: static("console/console.css")],
+    "SCRIPTS": [lambda _request: static("console/console.js")],
+    "DASHBOARD_CALLBACK": "generations.admin.dashboard.dashboard",
+    "SIDEBAR": {"show_search": False, "navigation": "generations.admin.site.navigation"},
+    # A safelight's red, from pale to deep.
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.5% .014 40)",
+            "100": "oklch(94.5% .03 39)",
+            "200": "oklch(89% .06 38)",
+            "300": "oklch(81% .11 37)",
+            "400": "oklch(72% .16 36)",
+            "500": "oklch(64% .19 35)",
+            "600": "oklch(56% .185 33)",
+            "700": "oklch(48% .16 32)",
+            "800": "oklch(41% .13 31)",
+            "900": "oklch(35% .105 30)",
+            "950": "oklch(25% .075 29)",
+        },
+    },
 }

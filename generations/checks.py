@@ -9,17 +9,19 @@ from typing import Any
 from celery import current_app
 from django.core.checks import CheckMessage, Error, register
 
+from generations import wakeups
+
 
 @register()
 def sent_tasks_exist(**_: Any) -> list[CheckMessage]:
     """Every task name and argument that is sent is bound to a task's signature (darkroom.E001, E002)."""
-    from generations import tasks, wakeups  # noqa: F401, PLC0415  tasks need loaded models
-
     return list(unbound(wakeups.SENT))
 
 
 def unbound(sent: Mapping[str, Iterable[str]]) -> Iterable[CheckMessage]:
     """The names and arguments of ``sent`` that no registered task would take."""
+    from generations import tasks  # noqa: F401, PLC0415  registers them; needs loaded models
+
     for name, arguments in sent.items():
         task = current_app.tasks.get(name)
         if task is None:

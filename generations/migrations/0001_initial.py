@@ -172,6 +172,9 @@ class Migration(migrations.Migration):
                 ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='submissions', to='accounts.account')),
                 ('generation', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='submissions', to='generations.generation')),
             ],
+            options={
+                'verbose_name': 'attempt',
+            },
         ),
         migrations.CreateModel(
             name='Incident',

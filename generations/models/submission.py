@@ -86,6 +86,7 @@ class Submission(models.Model):
     objects = SubmissionQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "attempt"  # the word that people see
         constraints = [
             models.UniqueConstraint(fields=["generation", "number"], name="submission_number"),
             # While an attempt might have been billed no other one starts.
