@@ -6,8 +6,6 @@ depends on its class and on the phase in which it happened; that is decided in
 the API and the database see.
 """
 
-# ruff: noqa: N818 - these are outcomes with a name of their own, not all of them errors
-
 from __future__ import annotations
 
 from typing import ClassVar
