@@ -1,0 +1,91 @@
+"""What surrounds every console page: the navigation, with the count of incidents that nobody has seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+
+from generations.admin.incident import unseen
+
+_GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Work",
+        (
+            ("Generations", "photo_library", "generations.generation"),
+            ("Attempts", "send", "generations.submission"),
+            ("Incidents", "warning", "generations.incident"),
+            ("Assets", "folder_open", "generations.asset"),
+        ),
+    ),
+    (
+        "Providers and credits",
+        (
+            ("Accounts", "key", "accounts.account"),
+            ("Prices", "sell", "accounts.price"),
+            ("Wallets", "account_balance_wallet", "accounts.wallet"),
+            ("Ledger", "receipt_long", "accounts.ledgerentry"),
+        ),
+    ),
+    (
+        "People",
+        (
+            ("Users", "person", "auth.user"),
+            ("Groups", "group", "auth.group"),
+            ("API tokens", "vpn_key", "knox.authtoken"),
+        ),
+    ),
+    (
+        "Machinery",
+        (
+            ("Events", "timeline", "generations.event"),
+            ("Inputs", "input", "generations.generationinput"),
+            ("Account refusals", "block", "generations.accountexclusion"),
+            ("Idempotency keys", "fingerprint", "generations.idempotencykey"),
+            ("Heartbeats", "ecg_heart", "generations.heartbeat"),
+            ("Periodic tasks", "schedule", "django_celery_beat.periodictask"),
+            ("Intervals", "timer", "django_celery_beat.intervalschedule"),
+        ),
+    ),
+)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """unfold's sidebar: what this person may see."""
+    groups: list[dict[str, Any]] = [{"title": None, "separator": False, "items": _ways_out()}]
+    for title, entries in _GROUPS:
+        items = [_item(*entry) for entry in entries if _may_see(request, entry[2])]
+        if items:
+            groups.append({"title": title, "separator": True, "collapsible": title == "Machinery", "items": items})
+    return groups
+
+
+def links() -> list[tuple[str, str, str]]:
+    """(title, icon, URL) of what stands beside the console: the API's documentation, and Flower where configured."""
+    found = [("API documentation", "menu_book", reverse("api:docs"))]
+    if settings.FLOWER_URL:
+        found.append(("Flower", "local_florist", settings.FLOWER_URL))
+    return found
+
+
+def _ways_out() -> list[dict[str, Any]]:
+    home = {"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")}
+    results = {"title": "Newest results", "icon": "auto_awesome_mosaic", "link": reverse("pages:home"), "active": False}
+    return [home, results, *({"title": title, "icon": icon, "link": url} for title, icon, url in links())]
+
+
+def _item(title: str, icon: str, model: str) -> dict[str, Any]:
+    app, name = model.split(".")
+    item: dict[str, Any] = {"title": title, "icon": icon, "link": reverse(f"admin:{app}_{name}_changelist")}
+    if model == "generations.incident" and (number := unseen()):
+        item["badge"] = f"{number}+" if number == 100 else str(number)
+        item["badge_variant"] = "danger"
+        item["badge_style"] = "solid"
+    return item
+
+
+def _may_see(request: HttpRequest, model: str) -> bool:
+    app, name = model.split(".")
+    return request.user.has_perm(f"{app}.view_{name}") or request.user.has_perm(f"{app}.change_{name}")
