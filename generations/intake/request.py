@@ -145,6 +145,7 @@ def store(
         with transaction.atomic():
             now = database_now()
             start = max(now, generation.scheduled_at) if generation.scheduled_at else now
+            generation.created_at = now
             generation.queue_until = start + seconds(limits().queue_ttl)
             if generation.not_before is not None and generation.not_before <= now:
                 generation.not_before = None

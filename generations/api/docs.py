@@ -1,0 +1,269 @@
+"""What the OpenAPI schema says beside what the code already tells: a decorator for each handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from drf_spectacular.contrib.pydantic import PydanticExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, OpenApiResponse, extend_schema
+from pydantic.json_schema import model_json_schema
+
+from generations.api.answers import (
+    AssetAnswer,
+    AssetPage,
+    CreditsAnswer,
+    GenerationAnswer,
+    GenerationPage,
+    LedgerPage,
+    ProblemAnswer,
+    ProviderList,
+    QuoteAnswer,
+    TimelineAnswer,
+)
+from generations.api.problems import MEDIA_TYPE
+from generations.api.requests import Body, GenerationRequest, RetryRequest
+from generations.lifecycle import Operation, Status
+from generations.models import Asset
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """The Authorization header."""
+
+    target_class = "generations.api.authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        """As OpenAPI writes it."""
+        return {"type": "http", "scheme": "bearer", "description": "An API token, from the console or `manage.py up`."}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """The browser's session."""
+
+    target_class = "generations.api.authentication.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        """As OpenAPI writes it."""
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "Log in at /; needs CSRF."}
+
+
+class BodyExtension(PydanticExtension):  # type: ignore[no-untyped-call]
+    """Bodies as they are read: a field with a default may be left out. (Answers always have all fields.)"""
+
+    target_class: Any = Body
+    priority = 1
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        """The model's JSON Schema, its parts among the components."""
+        schema = model_json_schema(self.target, ref_template="#/components/schemas/{model}", mode="validation")
+        for name, part in schema.pop("$defs", {}).items():
+            component = ResolvedComponent(  # type: ignore[no-untyped-call]
+                name=name, type=ResolvedComponent.SCHEMA, object=name, schema=part
+            )
+            auto_schema.registry.register_on_missing(component)
+        return schema
+
+
+PROBLEMS = {
+    400: "The request itself is wrong; `errors` says where.",
+    401: "No token, or a wrong, expired or revoked one.",
+    402: "Not enough credits: `balance`, `required`, `operation_type`.",
+    404: "Not there, or not yours.",
+    406: "Only JSON is offered.",
+    409: "Not as things stand; `code` says why, `generation` names the one in the way.",
+    413: "The body is too large.",
+    415: "Another content type or encoding than the one that is read.",
+    422: "This Idempotency-Key was used for another body.",
+    429: "Too many requests; Retry-After says when to come back.",
+    503: "The database cannot be reached; Retry-After says when to come back.",
+}
+ALWAYS = (400, 401, 406, 429, 503)
+WRITES = (413, 415)
+
+
+def _describes(  # noqa: PLR0913  what a schema says about a handler
+    operation_id: str,
+    summary: str,
+    answers: dict[int, tuple[Any, str]],
+    *,
+    tag: str,
+    problems: tuple[int, ...] = (),
+    description: str = "",
+    request: Any = None,
+    parameters: list[OpenApiParameter] | None = None,
+    examples: list[OpenApiExample] | None = None,
+) -> Callable[[F], F]:
+    responses: dict[Any, Any] = {
+        status: OpenApiResponse(model or None, description=text) for status, (model, text) in answers.items()
+    }
+    for status in sorted({*ALWAYS, *problems}):
+        responses[status, MEDIA_TYPE] = OpenApiResponse(ProblemAnswer, description=PROBLEMS[status])
+    decorate: Callable[[F], F] = extend_schema(
+        operation_id=operation_id,
+        summary=summary,
+        description=description or summary,
+        tags=[tag],
+        request=request,
+        responses=responses,
+        parameters=parameters or [],
+        examples=examples or [],
+    )
+    return decorate
+
+
+def _query(name: str, description: str, *, kind: Any = str, values: list[str] | None = None) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, description=description, enum=values, many=values is not None)
+
+
+LIMIT = _query("limit", "How many a page has: 50, at most 100.", kind=int)
+CURSOR = _query("cursor", "Where to go on: `next_cursor` of the page before.")
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Up to 255 printable ASCII characters. The same key with the same body is answered alike for 24 h.",
+)
+FIRST_VIDEO = OpenApiExample(
+    "A video",
+    value={
+        "provider_id": "pixverse",
+        "operation_type": "text_to_video",
+        "params": {"prompt": "test video", "quality": "720p"},
+    },
+    request_only=True,
+)
+FIRST_PICTURE = OpenApiExample(
+    "A picture, always a new one",
+    value={
+        "provider_id": "modelslab",
+        "operation_type": "text_to_image",
+        "params": {"prompt": "a lighthouse in a storm, oil on canvas"},
+        "reuse": "none",
+    },
+    request_only=True,
+)
+
+list_generations = _describes(
+    "generations_list",
+    "Your generations, newest first",
+    {200: (GenerationPage, "A page.")},
+    tag="generations",
+    parameters=[
+        _query("status", "One or several.", values=Status.values),
+        _query("operation_type", "One or several.", values=Operation.values),
+        _query("provider_id", "Only of this provider."),
+        _query("created_after", "Not before this date and time.", kind=OpenApiTypes.DATETIME),
+        _query("created_before", "Before this date and time.", kind=OpenApiTypes.DATETIME),
+        LIMIT,
+        CURSOR,
+    ],
+)
+create_generation = _describes(
+    "generations_create",
+    "Ask for a generation",
+    {
+        202: (GenerationAnswer, "Accepted: it will end as completed, failed or cancelled."),
+        200: (GenerationAnswer, "An equal request is there already: this is its generation (`reused`)."),
+    },
+    tag="generations",
+    description=(
+        "An equal request (provider, operation, params, inputs, account, context) is answered with the same "
+        "generation, unless `reuse` says otherwise. Credits are held when it is accepted, and captured only when it "
+        "completes."
+    ),
+    problems=(*WRITES, 402, 404, 409, 422),
+    request=GenerationRequest,
+    parameters=[KEY],
+    examples=[FIRST_VIDEO, FIRST_PICTURE],
+)
+get_generation = _describes(
+    "generations_get",
+    "One generation",
+    {200: (GenerationAnswer, "How far it is."), 304: (None, "Nothing has changed since your ETag.")},
+    tag="generations",
+    problems=(404,),
+    parameters=[OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag you have.")],
+)
+cancel_generation = _describes(
+    "generations_cancel",
+    "Cancel a generation",
+    {
+        200: (GenerationAnswer, "It is cancelled."),
+        202: (GenerationAnswer, "Asked for: it is at the provider; a result within the grace still wins."),
+    },
+    tag="generations",
+    problems=(*WRITES, 404, 409),
+)
+retry_generation = _describes(
+    "generations_retry",
+    "Retry a failed or cancelled generation",
+    {202: (GenerationAnswer, "A new generation; its `retry_of` names the old one.")},
+    tag="generations",
+    problems=(*WRITES, 402, 404, 409),
+    request=RetryRequest,
+)
+get_timeline = _describes(
+    "generations_timeline",
+    "Everything that happened to a generation",
+    {200: (TimelineAnswer, "In order.")},
+    tag="generations",
+    problems=(404,),
+)
+quote_generation = _describes(
+    "generations_quote",
+    "What a generation would cost and do",
+    {200: (QuoteAnswer, "Nothing is kept.")},
+    tag="generations",
+    problems=(*WRITES, 404),
+    request=GenerationRequest,
+    examples=[FIRST_VIDEO, FIRST_PICTURE],
+)
+list_assets = _describes(
+    "assets_list",
+    "Your assets, newest first",
+    {200: (AssetPage, "A page.")},
+    tag="assets",
+    parameters=[_query("role", "Results or uploads.", values=Asset.Role.values), LIMIT, CURSOR],
+)
+upload_asset = _describes(
+    "assets_create",
+    "Upload a picture or video as an input",
+    {201: (AssetAnswer, "Stored. The same bytes are the same asset.")},
+    tag="assets",
+    problems=WRITES,
+    request={
+        "multipart/form-data": OpenApiRequest(
+            {
+                "type": "object",
+                "properties": {"file": {"type": "string", "format": "binary"}},
+                "required": ["file"],
+                "additionalProperties": False,
+            }
+        )
+    },
+)
+get_asset = _describes(
+    "assets_get", "One asset", {200: (AssetAnswer, "With fresh links.")}, tag="assets", problems=(404,)
+)
+list_providers = _describes(
+    "providers_list",
+    "Providers, their operations with JSON Schemas, health and capacity",
+    {200: (ProviderList, "All of them.")},
+    tag="providers",
+)
+get_credits = _describes("credits_get", "Your wallet", {200: (CreditsAnswer, "What you have.")}, tag="credits")
+list_ledger = _describes(
+    "credits_ledger",
+    "Your ledger, newest first",
+    {200: (LedgerPage, "A page.")},
+    tag="credits",
+    parameters=[LIMIT, CURSOR],
+)

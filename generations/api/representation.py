@@ -1,0 +1,188 @@
+"""From rows to answers: a page of Generations in a number of queries that does not depend on how many they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+
+from generations.api.answers import AssetAnswer, AttemptAnswer, GenerationAnswer, InputAnswer, Links
+from generations.lifecycle import LIVE, Status
+from generations.models import Asset, Event, Generation, GenerationInput, Submission
+from generations.reports.eta import eta_of
+from generations.reports.waiting import wait_reasons
+from generations.signing import content_url
+
+PATH = "/api/v1/generations"
+
+
+@dataclass
+class _Beside:
+    """What belongs to one Generation in other tables."""
+
+    wait_reason: str | None = None
+    reused: bool = False
+    inputs: list[GenerationInput] = field(default_factory=list)
+    attempts: list[Submission] = field(default_factory=list)
+    outputs: list[Asset] = field(default_factory=list)
+    retries: list[UUID] = field(default_factory=list)
+
+
+def page(request: HttpRequest, rows: Sequence[Generation]) -> list[GenerationAnswer]:
+    """The answers for a page of rows. Five queries, and one more for those that wait."""
+    beside = _beside(rows)
+    return [_generation(request, row, beside[row.pk]) for row in rows]
+
+
+def one(request: HttpRequest, row: Generation, *, reused: bool | None = None) -> GenerationAnswer:
+    """The answer for one row, with its ETA unless it answers a POST (``reused`` says how)."""
+    beside = _beside([row])[row.pk]
+    if reused is not None:
+        beside.reused = reused
+        return _generation(request, row, beside)
+    eta = eta_of(row) if row.is_live else None
+    return _generation(request, row, beside, eta=None if eta is None else round(eta))
+
+
+def new(request: HttpRequest, row: Generation, *, has_inputs: bool) -> GenerationAnswer:
+    """The answer for a row that was made just now: nothing belongs to it yet but its inputs. No query without them."""
+    beside = _Beside(wait_reason=wait_reasons([row])[row.pk] if row.not_before else None)
+    if has_inputs:
+        beside.inputs = list(row.inputs.select_related("asset").order_by("index"))
+    return _generation(request, row, beside)
+
+
+def asset(request: HttpRequest, row: Asset) -> AssetAnswer:
+    """A stored file with fresh links to its bytes."""
+    return AssetAnswer.of(
+        id=row.pk,
+        role=row.role,
+        url=_absolute(request, content_url(row)),
+        thumbnail_url=_absolute(request, content_url(row, thumbnail=True)) if row.thumbnail_key else None,
+        mime_type=row.mime_type,
+        bytes=row.size,
+        sha256=row.sha256,
+        width=row.width,
+        height=row.height,
+        duration=row.duration,
+        name=row.name or None,
+        created_at=row.created_at,
+    )
+
+
+def _beside(rows: Sequence[Generation]) -> dict[UUID, _Beside]:
+    found: dict[UUID, _Beside] = defaultdict(_Beside)
+    ids = [row.pk for row in rows]
+    if not ids:
+        return found
+    for pk, reason in wait_reasons(rows).items():
+        found[pk].wait_reason = reason
+    for given in GenerationInput.objects.filter(generation__in=ids).select_related("asset").order_by("index"):
+        found[given.generation_id].inputs.append(given)
+    attempts = Submission.objects.filter(generation__in=ids).select_related("account").order_by("number")
+    told = ("generation_id", "number", "state", "progress", "error_code", "sent_at", "ended_at", "abandoned_at")
+    for attempt in attempts.only(*told, "account__label"):
+        found[attempt.generation_id].attempts.append(attempt)
+    outputs = Asset.objects.filter(submission__generation__in=ids).select_related("submission")
+    for output in outputs.order_by("submission__number", "index"):
+        if output.submission is not None:
+            found[output.submission.generation_id].outputs.append(output)
+    for pk, of in Generation.objects.filter(retry_of__in=ids).order_by("pk").values_list("pk", "retry_of"):
+        if of is not None:
+            found[of].retries.append(pk)
+    for pk in Event.objects.filter(generation__in=ids, kind=Event.Kind.REUSED).values_list("generation", flat=True):
+        found[pk].reused = True
+    return found
+
+
+def _generation(request: HttpRequest, row: Generation, beside: _Beside, *, eta: int | None = None) -> GenerationAnswer:
+    captured, late = _split(row, beside.outputs)
+    return GenerationAnswer.of(
+        id=row.pk,
+        status=row.status,
+        wait_reason=beside.wait_reason,
+        progress=_progress(row, beside.attempts),
+        provider_id=row.provider_id,
+        operation_type=row.operation_type,
+        params=row.params,
+        raw_params=row.raw_params,
+        context=row.context,
+        metadata=row.metadata,
+        priority=row.priority,
+        scheduled_at=row.scheduled_at,
+        account=row.account_id,
+        price=row.price,
+        reused=beside.reused,
+        retry_of=row.retry_of_id,
+        retries=beside.retries,
+        parent=row.parent_id,
+        retry_count=row.retry_count,
+        error_code=row.error_code or None,
+        error_message=row.error_message or None,
+        inputs=[_input(request, given) for given in beside.inputs],
+        outputs=[asset(request, output) for output in captured],
+        late_outputs=[asset(request, output) for output in late],
+        attempts=[_attempt(attempt) for attempt in beside.attempts],
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        cancel_requested_at=row.cancel_requested_at,
+        eta_seconds=eta,
+        links=_links(request, row),
+    )
+
+
+def _split(row: Generation, outputs: list[Asset]) -> tuple[list[Asset], list[Asset]]:
+    """Captured results, and those of abandoned attempts, which came after the end."""
+    captured: list[Asset] = []
+    late: list[Asset] = []
+    for output in outputs:
+        abandoned = output.submission is not None and output.submission.abandoned_at is not None
+        (late if abandoned or row.status != Status.COMPLETED else captured).append(output)
+    return captured, late
+
+
+def _progress(row: Generation, attempts: list[Submission]) -> int | None:
+    if row.status == Status.COMPLETED:
+        return 100
+    if row.status != Status.PROCESSING:
+        return None
+    running = [attempt for attempt in attempts if attempt.is_open and attempt.abandoned_at is None]
+    return running[-1].progress if running else None
+
+
+def _input(request: HttpRequest, row: GenerationInput) -> InputAnswer:
+    return InputAnswer.of(role=row.role, asset=asset(request, row.asset))
+
+
+def _attempt(row: Submission) -> AttemptAnswer:
+    return AttemptAnswer.of(
+        number=row.number,
+        account=row.account.label,
+        state=row.state,
+        error_code=row.error_code or None,
+        started_at=row.sent_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _links(request: HttpRequest, row: Generation) -> Links:
+    own = _absolute(request, f"{PATH}/{row.pk}")
+    cancel = row.status in LIVE and row.cancel_requested_at is None
+    retry = row.status in {Status.FAILED, Status.CANCELLED}
+    facts: dict[str, Any] = {
+        "self": own,
+        "timeline": f"{own}/timeline",
+        "cancel": f"{own}/cancel" if cancel else None,
+        "retry": f"{own}/retry" if retry else None,
+    }
+    return Links.of(**facts)
+
+
+def _absolute(request: HttpRequest, path: str) -> str:
+    """A URL at the address by which the caller reached us."""
+    return f"{request.scheme}://{request.get_host()}{path}"

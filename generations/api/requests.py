@@ -1,0 +1,137 @@
+"""What callers send: the bodies of the API, checked for shape. What it means is intake's matter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Self, TypeVar
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.utils import timezone
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from generations.api import body, problems
+from generations.api.problems import Problem
+from generations.intake.request import Idempotency, InputRef, Request
+from providers.params import Whole
+
+LATEST_SCHEDULE = timedelta(days=366)
+LONGEST_URL = 2048
+LONGEST_KEY = 255
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("it must be a text")  # noqa: TRY004  pydantic collects ValueErrors
+    return value
+
+
+def _soon(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("it must have an offset, such as 2026-01-31T12:00:00Z")
+    now = timezone.now()
+    if not now - timedelta(days=1) <= value <= now + LATEST_SCHEDULE:
+        raise ValueError("it must lie within the next year")
+    return value.astimezone(UTC)
+
+
+Id = Annotated[UUID, BeforeValidator(_text), Field(strict=False)]
+Moment = Annotated[datetime, BeforeValidator(_text), AfterValidator(_soon), Field(strict=False)]
+Word = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class Body(BaseModel):
+    """Base of all bodies: unknown fields are refused, ``true`` is no number and ``"5"`` neither."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class InputRequest(Body):
+    """An input: an uploaded asset, or a public URL that Darkroom fetches. Exactly one of the two."""
+
+    role: Word = Field(description="The operation's name for it; `GET /api/v1/providers` lists them.")
+    asset_id: Id | None = Field(default=None, description="An asset of yours: an upload, or an earlier output.")
+    url: str | None = Field(default=None, max_length=LONGEST_URL)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.asset_id is None) == (self.url is None):
+            raise ValueError("give either asset_id or url")
+        return self
+
+
+class GenerationRequest(Body):
+    """What is wanted. Requests that are equal in provider, operation, params, inputs, account and context are one."""
+
+    provider_id: Word = Field(examples=["pixverse"])
+    operation_type: Word = Field(examples=["text_to_video"])
+    params: dict[str, Any] = Field(
+        description="The operation's own; its JSON Schema is in `GET /api/v1/providers`. Defaults fill in the rest.",
+        examples=[{"prompt": "test video", "quality": "720p"}],
+    )
+    inputs: list[InputRequest] = Field(default=[], max_length=20)
+    reuse: Literal["completed", "in_flight", "none"] = Field(
+        default="completed",
+        description=(
+            "What may answer an equal request: a live or completed one (`completed`), only a live one (`in_flight`), "
+            "or nothing: a new one is made and paid for (`none`)."
+        ),
+    )
+    context: Any = Field(default=None, description="Any JSON; requests that differ in it are different.")
+    metadata: dict[str, Any] = Field(default={}, description="Any JSON object; kept and shown, makes no difference.")
+    priority: Whole = Field(default=5, ge=0, le=9, description="0 to 9; higher goes first.")
+    scheduled_at: Moment | None = Field(default=None, description="Not before this time, within the next year.")
+    account: Id | None = Field(default=None, description="Only on this provider account.")
+    parent: Id | None = Field(default=None, description="The generation of yours that this one continues.")
+
+    def to_intake(self) -> Request:
+        """The same in intake's words."""
+        return Request(
+            provider_id=self.provider_id,
+            operation_type=self.operation_type,
+            params=self.params,
+            inputs=tuple(InputRef(role=given.role, asset_id=given.asset_id, url=given.url) for given in self.inputs),
+            reuse=self.reuse,
+            context=self.context,
+            metadata=self.metadata,
+            priority=self.priority,
+            scheduled_at=self.scheduled_at,
+            account_id=self.account,
+            parent_id=self.parent,
+        )
+
+
+class RetryRequest(Body):
+    """May be left out."""
+
+    insist: bool = Field(default=False, description="Also while an earlier attempt may still be billed.")
+
+
+B = TypeVar("B", bound=Body)
+
+
+def read(model: type[B], given: dict[str, Any]) -> B:
+    """``given`` as a ``model``.
+
+    Raises:
+        Problem: 400, field by field.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise problems.of_validation(error) from None
+
+
+def idempotency(request: HttpRequest, given: dict[str, Any]) -> Idempotency | None:
+    """The caller's Idempotency-Key with the hash of the body, or None.
+
+    Raises:
+        Problem: 400, the key is not 1 to 255 printable ASCII characters.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        detail = f"The Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters."
+        raise Problem(400, "invalid_idempotency_key", detail, errors=[{"field": "Idempotency-Key", "message": detail}])
+    return Idempotency(key=key, body_sha256=body.sha256(given))

@@ -1,0 +1,36 @@
+"""Where the API answers, below ``/api/``."""
+
+from __future__ import annotations
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from generations.api.views.assets import AssetListView, AssetView
+from generations.api.views.credits import CreditsView, LedgerView
+from generations.api.views.generations import (
+    CancelView,
+    GenerationListView,
+    GenerationView,
+    QuoteView,
+    RetryView,
+    TimelineView,
+)
+from generations.api.views.providers import ProviderListView
+
+app_name = "api"
+
+urlpatterns = [
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path("v1/generations", GenerationListView.as_view(), name="generations"),
+    path("v1/generations/quote", QuoteView.as_view(), name="quote"),
+    path("v1/generations/<uuid:generation_id>", GenerationView.as_view(), name="generation"),
+    path("v1/generations/<uuid:generation_id>/cancel", CancelView.as_view(), name="cancel"),
+    path("v1/generations/<uuid:generation_id>/retry", RetryView.as_view(), name="retry"),
+    path("v1/generations/<uuid:generation_id>/timeline", TimelineView.as_view(), name="timeline"),
+    path("v1/assets", AssetListView.as_view(), name="assets"),
+    path("v1/assets/<uuid:asset_id>", AssetView.as_view(), name="asset"),
+    path("v1/providers", ProviderListView.as_view(), name="providers"),
+    path("v1/credits", CreditsView.as_view(), name="credits"),
+    path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
+]

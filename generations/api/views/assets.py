@@ -1,0 +1,89 @@
+"""Assets: upload an input, list, look. The bytes themselves are in ``generations.api.content``."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, cast
+from uuid import UUID
+
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, QueryDict
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from generations.api import body, docs, query, representation
+from generations.api.answers import AssetPage
+from generations.api.problems import Problem
+from generations.api.views.base import ApiView, answer, caller, plain
+from generations.conf import limits
+from generations.intake import uploads
+from generations.models import Asset
+
+FORM_OVERHEAD = 64 * 1024
+LONGEST_NAME = 200
+
+
+class AssetListView(ApiView):
+    """Upload one; list one's own."""
+
+    parser_classes = [MultiPartParser]
+    query_names = query.PAGING | {"role"}
+
+    @docs.list_assets
+    def get(self, given: Request) -> Response:
+        """A page of the caller's Assets, newest first."""
+        http, user = plain(given), caller(given)
+        rows: QuerySet[Asset] = Asset.objects.of_user(user.pk)
+        if roles := query.choices(http.GET, "role", Asset.Role.values):
+            rows = rows.filter(role__in=roles)
+        found, links = query.page(http, rows, scope=f"assets of {user.pk}")
+        return answer(AssetPage.of(results=[representation.asset(http, row) for row in found], **links))
+
+    @docs.upload_asset
+    def post(self, given: Request) -> Response:
+        """201 with the stored file; the same bytes give the same Asset."""
+        http = plain(given)
+        file = _file(given, http)
+        row = uploads.store_upload(caller(given).pk, cast("BinaryIO", file), name=(file.name or "")[-LONGEST_NAME:])
+        told = representation.asset(http, row)
+        return answer(told, 201, Location=http.build_absolute_uri(f"/api/v1/assets/{row.pk}"))
+
+
+class AssetView(ApiView):
+    """One Asset."""
+
+    @docs.get_asset
+    def get(self, given: Request, asset_id: UUID) -> Response:
+        """What it is, with fresh links to its bytes."""
+        row = Asset.objects.of_user(caller(given).pk).filter(pk=asset_id).first()
+        if row is None:
+            raise Http404
+        return answer(representation.asset(plain(given), row))
+
+
+def _file(given: Request, http: HttpRequest) -> UploadedFile[bytes]:
+    """The one part named ``file``.
+
+    Raises:
+        Problem: 413, 415, or 400 for any other form.
+    """
+    body.check_length(http, limits().max_input_bytes + FORM_OVERHEAD)
+    body.check_headers(http, "multipart/form-data")
+    try:
+        sent = given.data
+    except ParseError:
+        raise _malformed("The form could not be read.") from None
+    form: dict[str, list[Any]] = dict(sent.lists()) if isinstance(sent, QueryDict) else {}
+    unknown = sorted(set(form) - {"file"})
+    if unknown:
+        raise _malformed(f"There is no field {unknown[0][:80]!r}; send one part named file.")
+    files = form.get("file", [])
+    if len(files) != 1 or not isinstance(files[0], UploadedFile):
+        raise _malformed("Send exactly one file, as the part named file.")
+    return files[0]
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(400, "malformed_body", detail, errors=[{"field": "file", "message": detail}])

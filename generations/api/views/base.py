@@ -1,0 +1,47 @@
+"""What all views of the API share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from generations.api import query
+from generations.api.answers import Answer
+
+
+class ApiView(APIView):
+    """A view whose query parameters are known by name: one that is not is refused."""
+
+    query_names: ClassVar[frozenset[str]] = frozenset()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """After authentication and throttling, before the handler."""
+        super().initial(request, *args, **kwargs)
+        names = self.query_names if request.method in {"GET", "HEAD"} else frozenset[str]()
+        query.check_names(request.GET, names)
+
+
+def plain(request: Request) -> HttpRequest:
+    """Django's own request, whose body nobody has parsed."""
+    http: HttpRequest = request._request  # noqa: SLF001  REST framework has no public name for it
+    return http
+
+
+def caller(request: Request) -> User:
+    """The authenticated user (every view that calls this requires one)."""
+    return cast("User", request.user)
+
+
+def actor(request: Request) -> str:
+    """The caller as the timeline names him."""
+    return f"user:{request.user.pk}"
+
+
+def answer(body: Answer, status: int = 200, **headers: str) -> Response:
+    """``body`` as a response; ``headers`` with _ for -."""
+    return Response(body, status=status, headers={name.replace("_", "-"): text for name, text in headers.items()})

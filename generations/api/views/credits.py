@@ -1,0 +1,46 @@
+"""Credits: the caller's wallet and its ledger."""
+
+from __future__ import annotations
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import LedgerEntry, Wallet
+from generations.api import docs, query
+from generations.api.answers import CreditsAnswer, LedgerEntryAnswer, LedgerPage
+from generations.api.views.base import ApiView, answer, caller, plain
+
+
+class CreditsView(ApiView):
+    """The wallet."""
+
+    @docs.get_credits
+    def get(self, given: Request) -> Response:
+        """What is available and what is held; zeros without a wallet."""
+        wallet = Wallet.objects.filter(user=caller(given)).first() or Wallet()
+        return answer(CreditsAnswer(available=wallet.available, held=wallet.held))
+
+
+class LedgerView(ApiView):
+    """The ledger."""
+
+    query_names = query.PAGING
+
+    @docs.list_ledger
+    def get(self, given: Request) -> Response:
+        """A page of the wallet's movements, newest first."""
+        http, user = plain(given), caller(given)
+        rows, links = query.page(http, LedgerEntry.objects.filter(wallet=user.pk), scope=f"ledger of {user.pk}")
+        return answer(LedgerPage.of(results=[_entry(row) for row in rows], **links))
+
+
+def _entry(row: LedgerEntry) -> LedgerEntryAnswer:
+    return LedgerEntryAnswer.of(
+        id=row.pk,
+        kind=row.kind,
+        available_change=row.available_change,
+        held_change=row.held_change,
+        generation=row.reference,
+        reason=row.reason,
+        created_at=row.created_at,
+    )

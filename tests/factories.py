@@ -1,0 +1,306 @@
+"""Rows for tests: valid by every constraint, whatever state is asked for.
+
+A made row is one that the house could have made: an ended Generation has its end, an accepted Submission its job
+id, a slot is the lowest free one, a wallet's ledger adds up, and an Asset's bytes are really in the storage.
+Every factory is called with ``.create(...)``, which is typed (or just called).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import factory
+from django.contrib.auth.models import User
+from django.db.models import Max, Model
+from django.utils import timezone
+from factory.django import DjangoModelFactory
+from PIL import Image
+
+from accounts.models import Account, LedgerEntry, Price, Wallet
+from generations.fingerprint import fingerprint
+from generations.lifecycle import ENDED, HOLDS_SLOT, LIVE, TERMINAL, Operation, State, Status
+from generations.models import Asset, Event, Generation, GenerationInput, Submission
+from generations.storage import keep_bytes
+
+M = TypeVar("M", bound=Model)
+
+PASSWORD = "correct horse battery staple"
+SENT = frozenset(State) - {State.RESERVED}
+
+
+def picture(*, size: tuple[int, int] = (64, 48), of: bytes = b"", format: str = "PNG") -> bytes:  # noqa: A002
+    """A real picture; with ``of`` always the same one, else one that no other call makes."""
+    seed = hashlib.sha256(of or uuid4().bytes).digest()
+    image = Image.new("RGB", size, (seed[0], seed[1], seed[2]))
+    for x in range(8):
+        image.putpixel((x, 0), (seed[3 + x], seed[11 + x], seed[19 + x]))
+    target = io.BytesIO()
+    image.save(target, format)
+    return target.getvalue()
+
+
+def stored(content: bytes, extension: str) -> str:
+    """Put bytes into the storage as the house does; the key."""
+    return keep_bytes(content, hashlib.sha256(content).hexdigest(), extension)
+
+
+class UserFactory(DjangoModelFactory[User]):
+    """A person. ``is_staff=True, is_superuser=True`` makes an admin; ``password=PASSWORD`` one who can log in."""
+
+    class Meta:
+        model = User
+
+    username = factory.Sequence(lambda n: f"user{n}-{uuid4().hex[:6]}")
+    email = factory.LazyAttribute(lambda made: f"{made.username}@studio.example")
+
+    @classmethod
+    def _create(cls, model_class: type[User], **kwargs: Any) -> User:
+        password = kwargs.pop("password", None)
+        user = model_class(**kwargs)
+        if password is None:
+            user.set_unusable_password()
+        else:
+            user.set_password(password)  # slow by design, hence only where it is asked for
+        user.save()
+        return user
+
+
+class AccountFactory(DjangoModelFactory[Account]):
+    """A shared login with three slots. ``credentials={...}`` is stored encrypted."""
+
+    class Meta:
+        model = Account
+
+    provider_id = "pixverse"
+    label = factory.Sequence(lambda n: f"account {n}-{uuid4().hex[:6]}")
+    base_url = "http://127.0.0.1:9/pixverse"
+    allow_private_base_url = True
+    limit = 3
+    credentials = factory.LazyFunction(lambda: {"api_key": f"key-{uuid4().hex}"})
+
+    @classmethod
+    def _create(cls, model_class: type[Account], **kwargs: Any) -> Account:
+        credentials = kwargs.pop("credentials")
+        account = model_class(**kwargs)
+        account.set_credentials(credentials)
+        account.save()
+        return account
+
+
+class WalletFactory(DjangoModelFactory[Wallet]):
+    """A wallet whose ledger adds up: what is available was granted."""
+
+    class Meta:
+        model = Wallet
+
+    user = factory.SubFactory(UserFactory)
+    available = 100
+
+    @classmethod
+    def _create(cls, model_class: type[Wallet], *args: Any, **kwargs: Any) -> Wallet:
+        wallet: Wallet = super()._create(model_class, *args, **kwargs)
+        if wallet.available or wallet.held:
+            LedgerEntry.objects.create(
+                wallet=wallet,
+                kind=LedgerEntry.Kind.GRANT,
+                available_change=wallet.available,
+                held_change=wallet.held,
+                reason="for a test",
+                actor="test",
+            )
+        return wallet
+
+
+class PriceFactory(DjangoModelFactory[Price]):
+    """What a picture from text costs, whatever the model."""
+
+    class Meta:
+        model = Price
+
+    provider_id = "modelslab"
+    operation_type = Operation.TEXT_TO_IMAGE
+    model = ""
+    credits = 10
+
+
+class GenerationFactory(DjangoModelFactory[Generation]):
+    """One in any ``status``. It is its request's answer (``active_fingerprint``) while it is live or completed.
+
+    ``with_events=True`` writes its first and, when it has ended, its last Event.
+    """
+
+    class Meta:
+        model = Generation
+
+    class Params:
+        prompt = factory.Sequence(lambda n: f"a lighthouse in the fog, number {n}")
+
+    user = factory.SubFactory(UserFactory)
+    provider_id = "pixverse"
+    operation_type = Operation.TEXT_TO_VIDEO
+    status = Status.PENDING
+    raw_params = factory.LazyAttribute(lambda made: {"prompt": made.prompt})
+    params = factory.LazyAttribute(lambda made: dict(made.raw_params))
+    queue_until = factory.LazyFunction(lambda: timezone.now() + timedelta(days=7))
+    fingerprint = factory.LazyAttribute(
+        lambda made: fingerprint(
+            provider_id=made.provider_id,
+            operation_type=made.operation_type,
+            params=made.params,
+            inputs=[],
+            account=None,
+            context=None,
+        )
+    )
+    active_fingerprint = factory.LazyAttribute(
+        lambda made: made.fingerprint if made.status in LIVE or made.status == Status.COMPLETED else None
+    )
+    started_at = factory.LazyAttribute(
+        lambda made: timezone.now() if made.status in {Status.PROCESSING, Status.COMPLETED} else None
+    )
+    completed_at = factory.LazyAttribute(lambda made: timezone.now() if made.status in ENDED else None)
+    error_code = factory.LazyAttribute(lambda made: "provider_failed" if made.status == Status.FAILED else "")
+    error_message = factory.LazyAttribute(
+        lambda made: "The provider ended its job without a result." if made.status == Status.FAILED else ""
+    )
+
+    @classmethod
+    def _create(cls, model_class: type[Generation], *args: Any, **kwargs: Any) -> Generation:
+        with_events = kwargs.pop("with_events", False)
+        generation: Generation = super()._create(model_class, *args, **kwargs)
+        if with_events:
+            actor = f"user:{generation.user_id}"
+            Event.objects.create(generation=generation, kind=Event.Kind.ACCEPTED, actor=actor)
+            if generation.status in ENDED:
+                Event.objects.create(generation=generation, kind=generation.status, actor="system")
+        return generation
+
+
+class SubmissionFactory(DjangoModelFactory[Submission]):
+    """An attempt in any ``state``, of a Generation whose status goes with it, on the lowest free slot.
+
+    ``abandoned=True`` makes it one whose Generation has ended without it.
+    """
+
+    class Meta:
+        model = Submission
+
+    class Params:
+        abandoned = False
+
+    state = State.ACCEPTED
+    account = factory.SubFactory(AccountFactory)
+    generation = factory.SubFactory(
+        GenerationFactory,
+        provider_id=factory.SelfAttribute("..account.provider_id"),
+        status=factory.LazyAttribute(
+            lambda made: _status_beside(made.factory_parent.state, abandoned=made.factory_parent.abandoned)
+        ),
+    )
+    number = factory.LazyAttribute(
+        lambda made: (made.generation.submissions.aggregate(last=Max("number"))["last"] or 0) + 1
+    )
+    limit_seen = factory.LazyAttribute(lambda made: made.account.limit)
+    slot = factory.LazyAttribute(lambda made: _free_slot(made.account) if made.state in HOLDS_SLOT else 1)
+    lease_until = factory.LazyAttribute(
+        lambda made: (
+            timezone.now() + timedelta(seconds=45)
+            if made.state in {State.RESERVED, State.SENDING, State.COLLECTING}
+            else None
+        )
+    )
+    sent_at = factory.LazyAttribute(lambda made: timezone.now() if made.state in SENT else None)
+    limit_at = factory.LazyAttribute(lambda made: timezone.now() + timedelta(hours=1) if made.state in SENT else None)
+    accepted_at = factory.LazyAttribute(lambda made: timezone.now() if _has_job(made.state) else None)
+    provider_job_id = factory.LazyAttribute(lambda made: str(uuid4().int)[:18] if _has_job(made.state) else None)
+    next_poll_at = factory.LazyAttribute(
+        lambda made: timezone.now() + timedelta(seconds=5) if made.state == State.ACCEPTED else None
+    )
+    finished_at = factory.LazyAttribute(
+        lambda made: timezone.now() if made.state in {State.COLLECTING, State.SUCCEEDED} else None
+    )
+    collect_by = factory.LazyAttribute(
+        lambda made: timezone.now() + timedelta(days=1) if made.state == State.COLLECTING else None
+    )
+    ended_at = factory.LazyAttribute(lambda made: timezone.now() if made.state in TERMINAL else None)
+    abandoned_at = factory.LazyAttribute(lambda made: timezone.now() if made.abandoned else None)
+    error_code = factory.LazyAttribute(lambda made: "provider_failed" if made.state == State.FAILED else "")
+
+
+class AssetFactory(DjangoModelFactory[Asset]):
+    """A stored picture: an output of a succeeded Submission, or with ``role="input"`` an upload of ``user``.
+
+    ``content`` (bytes), ``mime_type`` and ``extension`` make it something else; every picture differs.
+    """
+
+    class Meta:
+        model = Asset
+
+    role = Asset.Role.OUTPUT
+    submission = factory.Maybe(
+        factory.LazyAttribute(lambda made: made.role == Asset.Role.OUTPUT),
+        yes_declaration=factory.SubFactory(SubmissionFactory, state=State.SUCCEEDED),
+        no_declaration=None,
+    )
+    user = factory.Maybe(
+        "submission",
+        yes_declaration=factory.SelfAttribute("submission.generation.user"),
+        no_declaration=factory.SubFactory(UserFactory),
+    )
+    content = factory.LazyFunction(picture)
+    mime_type = "image/png"
+    extension = "png"
+    width = 64
+    height = 48
+
+    @classmethod
+    def _create(cls, model_class: type[Asset], *args: Any, **kwargs: Any) -> Asset:
+        content: bytes = kwargs.pop("content")
+        extension: str = kwargs.pop("extension")
+        kwargs.setdefault("sha256", hashlib.sha256(content).hexdigest())
+        kwargs.setdefault("size", len(content))
+        kwargs.setdefault("key", stored(content, extension))
+        kwargs.setdefault("thumbnail_key", stored(picture(size=(16, 12), of=content[-8:]), "jpg"))
+        asset: Asset = super()._create(model_class, *args, **kwargs)
+        return asset
+
+
+class GenerationInputFactory(DjangoModelFactory[GenerationInput]):
+    """An uploaded picture in the role of ``image``."""
+
+    class Meta:
+        model = GenerationInput
+
+    generation = factory.SubFactory(GenerationFactory)
+    asset = factory.SubFactory(AssetFactory, role="input", user=factory.SelfAttribute("..generation.user"))
+    role = "image"
+    index = factory.LazyAttribute(lambda made: made.generation.inputs.count())
+
+
+def completed_generation(**fields: Any) -> Generation:
+    """A whole story: completed, its attempt succeeded, its result stored, its Events written."""
+    generation = GenerationFactory.create(status=Status.COMPLETED, with_events=True, **fields)
+    account = AccountFactory.create(provider_id=generation.provider_id)
+    submission = SubmissionFactory.create(state=State.SUCCEEDED, generation=generation, account=account)
+    AssetFactory.create(submission=submission)
+    return generation
+
+
+def _has_job(state: str) -> bool:
+    return state in {State.ACCEPTED, State.COLLECTING, State.SUCCEEDED}
+
+
+def _status_beside(state: str, *, abandoned: bool) -> Status:
+    """The status of a Generation whose newest attempt is in ``state``."""
+    if abandoned or state == State.FAILED:
+        return Status.FAILED
+    return {State.SUCCEEDED: Status.COMPLETED, State.CANCELLED: Status.CANCELLED}.get(State(state), Status.PROCESSING)
+
+
+def _free_slot(account: Account) -> int:
+    taken = set(account.submissions.holding_slot().values_list("slot", flat=True))
+    return next(slot for slot in range(1, account.limit + 2) if slot not in taken)

@@ -1,0 +1,231 @@
+"""Assets: uploads, lists, and the bytes behind signed links."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
+
+from generations import storage
+from generations.conf import limits
+from generations.models import Asset
+from generations.signing import content_url
+from tests.factories import AssetFactory, GenerationFactory, SubmissionFactory, picture
+from tests.generations.api.helpers import assert_problem
+
+ASSETS = "/api/v1/assets"
+
+
+def upload(api: APIClient, content: bytes, name: str = "my fox.png") -> Any:
+    return api.post(ASSETS, {"file": SimpleUploadedFile(name, content)}, format="multipart")
+
+
+def bytes_of(reply: Any) -> bytes:
+    return b"".join(reply.streaming_content)  # when it is read to its end, the client closes it
+
+
+def status_of(reply: Any) -> int:
+    bytes_of(reply)
+    return int(reply.status_code)
+
+
+def stored(key: str) -> bytes:
+    with storage.open_key(key) as file:
+        return file.read()
+
+
+@pytest.fixture
+def asset(user: User) -> Asset:
+    row = GenerationFactory.create(user=user, status="completed", prompt="A fox, in the snow!")
+    return AssetFactory.create(submission=SubmissionFactory.create(generation=row, state="succeeded"))
+
+
+def test_keeps_an_upload(api: APIClient, user: User) -> None:
+    content = picture(size=(40, 30))
+
+    reply = upload(api, content)
+
+    assert reply.status_code == 201, reply.content
+    told = reply.json()
+    assert (told["role"], told["mime_type"], told["width"], told["height"]) == ("input", "image/png", 40, 30)
+    assert (told["bytes"], told["sha256"], told["name"]) == (
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+        "my fox.png",
+    )
+    assert reply.headers["Location"] == f"http://testserver{ASSETS}/{told['id']}"
+    assert api.get(reply.headers["Location"]).json()["id"] == told["id"]
+    assert bytes_of(Client().get(told["url"])) == content
+    assert Asset.objects.get().user_id == user.pk
+
+
+def test_keeps_equal_uploads_once(api: APIClient) -> None:
+    content = picture()
+
+    assert upload(api, content).json()["id"] == upload(api, content, "again.png").json()["id"]
+
+
+def test_judges_an_upload_by_its_bytes(api: APIClient) -> None:
+    assert upload(api, picture(format="JPEG"), "photo.png").json()["mime_type"] == "image/jpeg"
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd.png", "..\\..\\x.png", "a\u202eb.png", "x" * 400 + ".png"])
+def test_takes_a_strange_name_without_harm(name: str, api: APIClient) -> None:
+    reply = upload(api, picture(), name)
+
+    assert reply.status_code == 201, reply.content
+    assert len(reply.json()["name"]) <= 200
+    assert "/" not in reply.json()["name"]
+    assert status_of(Client().get(reply.json()["url"])) == 200
+
+
+def test_refuses_an_upload_that_says_it_is_too_large(api: APIClient) -> None:
+    reply = api.post(
+        ASSETS, b"--x", content_type="multipart/form-data; boundary=x", CONTENT_LENGTH=str(limits().max_input_bytes * 2)
+    )
+
+    assert_problem(reply, 413, "body_too_large")
+
+
+def test_lists_by_role(api: APIClient, user: User, asset: Asset) -> None:
+    uploaded = AssetFactory.create(role="input", user=user)
+
+    def ids(query: str) -> list[str]:
+        return [row["id"] for row in api.get(f"{ASSETS}{query}").json()["results"]]
+
+    assert ids("") == [str(uploaded.pk), str(asset.pk)]
+    assert ids("?role=output") == [str(asset.pk)]
+    assert ids("?limit=1") == [str(uploaded.pk)]
+
+
+def test_serves_the_bytes_to_whoever_has_the_link(asset: Asset) -> None:
+    reply = Client().get(content_url(asset))
+
+    assert reply.status_code == 200
+    assert hashlib.sha256(bytes_of(reply)).hexdigest() == asset.sha256
+    headers = reply.headers
+    assert (headers["Content-Type"], headers["Content-Length"]) == ("image/png", str(asset.size))
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Disposition"] == f'inline; filename="a-fox-in-the-snow-{asset.pk.hex[-6:]}.png"'
+    assert headers["ETag"] == f'"{asset.sha256}"'
+    assert "immutable" in headers["Cache-Control"]
+    assert "private" in headers["Cache-Control"]
+    assert headers["Accept-Ranges"] == "bytes"
+    assert "sandbox" in headers["Content-Security-Policy"]
+
+
+def test_serves_the_thumbnail(asset: Asset) -> None:
+    reply = Client().get(content_url(asset, thumbnail=True))
+
+    content = bytes_of(reply)
+    assert content == stored(asset.thumbnail_key)
+    assert reply.headers["Content-Length"] == str(len(content))
+    assert reply.headers["Content-Type"] == "image/jpeg"
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [
+        ("bytes=0-9", 0, 9),
+        ("bytes=10-", 10, None),
+        ("bytes=-7", -7, None),
+        ("bytes=0-0", 0, 0),
+        ("bytes=5-999999999", 5, None),
+        ("bytes=-999999999", 0, None),
+        ("bytes=0-", 0, None),
+    ],
+)
+def test_serves_one_range(asked: str, first: int, last: int | None, asset: Asset) -> None:
+    whole = stored(asset.key)
+    expected = whole[first:] if last is None else whole[first : last + 1]
+    start = first % asset.size
+
+    reply = Client().get(content_url(asset), headers={"Range": asked})
+
+    assert (reply.status_code, bytes_of(reply)) == (206, expected)
+    assert reply.headers["Content-Length"] == str(len(expected))
+    assert reply.headers["Content-Range"] == f"bytes {start}-{start + len(expected) - 1}/{asset.size}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=999999-", "bytes=9-3", "bytes=-0"])
+def test_refuses_a_range_that_is_not_there(asked: str, asset: Asset) -> None:
+    reply = Client().get(content_url(asset), headers={"Range": asked})
+
+    assert (reply.status_code, reply.headers["Content-Range"]) == (416, f"bytes */{asset.size}")
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-1,4-5", "lines=1-2", "bytes=-", "bytes=a-b", "bytes=" + "9" * 5000 + "-"])
+def test_serves_the_whole_for_a_range_that_it_does_not_read(asked: str, asset: Asset) -> None:
+    assert status_of(Client().get(content_url(asset), headers={"Range": asked})) == 200
+
+
+def test_serves_a_range_only_of_the_same_bytes(asset: Asset) -> None:
+    url = content_url(asset)
+    same = Client().get(url, headers={"Range": "bytes=0-1", "If-Range": f'"{asset.sha256}"'})
+    other = Client().get(url, headers={"Range": "bytes=0-1", "If-Range": '"something else"'})
+
+    assert (status_of(same), status_of(other)) == (206, 200)
+
+
+def test_says_304_to_whoever_has_the_bytes(asset: Asset) -> None:
+    reply = Client().get(content_url(asset), headers={"If-None-Match": f'"{asset.sha256}"'})
+
+    assert (reply.status_code, reply.content) == (304, b"")
+
+
+def test_answers_head(asset: Asset) -> None:
+    reply = Client().head(content_url(asset))
+
+    assert (status_of(reply), reply.headers["Content-Length"]) == (200, str(asset.size))
+
+
+@pytest.mark.parametrize("token", ["nothing", "a:b:c", "%00", "'; DROP TABLE--"])
+def test_knows_no_forged_link(token: str, db: None) -> None:
+    assert_problem(Client().get(f"/content/{token}"), 404, "not_found")
+
+
+def test_refuses_a_link_that_was_tampered_with(asset: Asset) -> None:
+    other = AssetFactory.create()
+    url = content_url(asset).replace(asset.pk.hex, other.pk.hex)
+
+    assert_problem(Client().get(url), 404, "not_found")
+
+
+def test_lets_links_expire(asset: Asset) -> None:
+    url = content_url(asset)
+    with time_machine.travel(timezone.now() + timedelta(seconds=limits().signed_url_seconds + 1)):
+        assert_problem(Client().get(url), 403, "link_expired")
+
+
+def test_says_so_when_the_file_is_gone(asset: Asset) -> None:
+    url = content_url(asset)
+    storage.storage().delete(asset.key)
+
+    assert_problem(Client().get(url), 404, "content_missing")
+
+
+def test_knows_no_link_of_a_deleted_asset(asset: Asset) -> None:
+    url = content_url(asset)
+    asset.delete()
+
+    assert_problem(Client().get(url), 404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_only_reads(method: str, asset: Asset) -> None:
+    assert getattr(Client(), method)(content_url(asset)).status_code == 405
+
+
+def test_keeps_large_uploads_out_of_memory(settings: Settings, api: APIClient) -> None:
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+
+    assert upload(api, picture()).status_code == 201

@@ -1,0 +1,167 @@
+"""Callbacks are only a reason to look now."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from generations import wakeups
+from generations.lifecycle import State
+from generations.models import Event, Submission
+from tests.factories import AccountFactory, SubmissionFactory
+from tests.generations.api.helpers import assert_problem
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was hinted at."""
+    hints: list[str] = []
+    monkeypatch.setattr(wakeups, "wake_poll", lambda: hints.append("poll"))
+    return hints
+
+
+def waiting(**fields: Any) -> Submission:
+    fields = {"state": State.ACCEPTED, "provider_job_id": "371", **fields}
+    if fields["state"] == State.ACCEPTED:
+        fields["next_poll_at"] = timezone.now() + timedelta(minutes=5)
+    else:
+        fields["provider_job_id"] = None
+    return SubmissionFactory.create(**fields)
+
+
+def call(provider: str, token: str, told: Any) -> Any:
+    raw = told if isinstance(told, bytes) else json.dumps(told).encode()
+    client = Client(enforce_csrf_checks=True)
+    return client.post(f"/hooks/{provider}/{token}", data=raw, content_type="application/json")
+
+
+def is_due(submission: Submission) -> bool:
+    submission.refresh_from_db()
+    return submission.next_poll_at is not None and submission.next_poll_at <= timezone.now() + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("whose", ["account", "attempt"])
+def test_looks_now(whose: str, db: None, woken: list[str], django_capture_on_commit_callbacks: Any) -> None:
+    submission = waiting()
+    token = submission.account.callback_token if whose == "account" else submission.callback_token
+
+    with django_capture_on_commit_callbacks(execute=True):
+        reply = call("pixverse", token, {"id": 371, "status": 1})
+
+    assert (reply.status_code, reply.content, reply.headers["Content-Type"]) == (200, b"ok", "text/plain")
+    assert is_due(submission)
+    assert submission.state == State.ACCEPTED
+    event = Event.objects.get(generation=submission.generation)
+    assert (event.kind, event.actor, event.attempt) == ("callback", "provider", 1)
+    assert woken == ["poll"]
+
+
+def test_notes_a_repeated_callback_once(db: None, woken: list[str]) -> None:
+    submission = waiting()
+
+    for _ in range(3):
+        assert call("pixverse", submission.callback_token, {"id": 371, "status": 1}).content == b"ok"
+
+    assert Event.objects.filter(generation=submission.generation).count() == 1
+
+
+def test_learns_the_job_of_an_unknown_outcome(db: None, woken: list[str]) -> None:
+    submission = waiting(state=State.UNKNOWN)
+
+    assert call("pixverse", submission.callback_token, {"id": 371, "status": 1}).status_code == 200
+
+    submission.refresh_from_db()
+    assert (submission.state, submission.provider_job_id) == (State.ACCEPTED, "371")
+    assert is_due(submission)
+    assert Event.objects.filter(generation=submission.generation, kind="callback").count() == 1
+
+
+def test_does_not_believe_an_accounts_callback_about_an_unknown_outcome(db: None, woken: list[str]) -> None:
+    submission = waiting(state=State.UNKNOWN)
+
+    assert call("pixverse", submission.account.callback_token, {"id": 371, "status": 1}).status_code == 200
+
+    submission.refresh_from_db()
+    assert (submission.state, submission.provider_job_id) == (State.UNKNOWN, None)
+
+
+def test_does_nothing_for_another_job(db: None, woken: list[str]) -> None:
+    submission = waiting()
+
+    assert call("pixverse", submission.callback_token, {"id": 999, "status": 1}).status_code == 200
+    assert call("pixverse", submission.account.callback_token, {"id": 999, "status": 1}).status_code == 200
+
+    assert not is_due(submission)
+    assert submission.provider_job_id == "371"
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("state", [State.COLLECTING, State.SUCCEEDED, State.FAILED, State.RESERVED, State.SENDING])
+def test_changes_nothing_in_another_state(state: State, db: None, woken: list[str]) -> None:
+    submission = SubmissionFactory.create(state=state)
+    before = Submission.objects.filter(pk=submission.pk).values().get()
+
+    assert call("pixverse", submission.callback_token, {"id": 371, "status": 1}).status_code == 200
+
+    assert Submission.objects.filter(pk=submission.pk).values().get() == before
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"id": {"a": 1}}',
+        b'{"id": "' + b"9" * 10_000 + b'"}',
+        b'{"id": "\\u0000"}',
+        b'{"id": ' + b"9" * 5000 + b"}",
+        b" " * 300_000,
+    ],
+    ids=["empty", "null", "array", "no id", "no text", "deep", "object", "long", "zero", "big", "large"],
+)
+@pytest.mark.parametrize("provider", ["pixverse", "modelslab"])
+def test_refuses_garbage(provider: str, raw: bytes, db: None, woken: list[str]) -> None:
+    submission = waiting(account=AccountFactory.create(provider_id=provider))
+
+    assert_problem(call(provider, submission.callback_token, raw), 400, "malformed_body")
+
+    assert not is_due(submission)
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("provider", ["pixverse", "modelslab", "nobody"])
+def test_knows_no_token_of_another_provider(provider: str, db: None, woken: list[str]) -> None:
+    submission = waiting(account=AccountFactory.create(provider_id="modelslab"))
+    token = submission.callback_token if provider != "modelslab" else "guessed"
+
+    assert_problem(call(provider, token, {"id": 371, "status": "success"}), 404, "not_found")
+
+    assert not is_due(submission)
+
+
+def test_is_posted_to(db: None) -> None:
+    reply = Client().get("/hooks/pixverse/token")
+
+    assert_problem(reply, 405, "method_not_allowed")
+    assert reply.headers["Allow"] == "POST"
+
+
+def test_writes_no_token_into_the_log(db: None, woken: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    submission = waiting()
+
+    call("pixverse", submission.callback_token, {"id": 371, "status": 1})
+    call("pixverse", "guessed-token-of-mine", {"id": 371, "status": 1})
+
+    assert "/hooks/pixverse/***" in caplog.text
+    assert submission.callback_token not in caplog.text
+    assert "guessed-token-of-mine" not in caplog.text
