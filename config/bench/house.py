@@ -103,13 +103,17 @@ def house() -> Iterator[House]:
     connection.settings_dict["TEST"]["NAME"] = "darkroom_bench"
     name = connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     broker = _with_path(settings.REDIS_URL, BROKER_SPACE)
-    saved = {key: os.environ.get(key) for key in ("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT", "DARKROOM_WEB_WORKERS")}
+    saved = {
+        key: os.environ.get(key)
+        for key in ("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT", "DARKROOM_WEB_WORKERS", "API_RATE")
+    }
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         os.environ.update(
             DATABASE_URL=_with_path(os.environ["DATABASE_URL"], name),
             REDIS_URL=broker,
             MEDIA_ROOT=f"{folder}/media",
             DARKROOM_WEB_WORKERS="2",
+            API_RATE="0",
         )
         settings.REDIS_URL = broker
         try:
