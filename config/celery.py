@@ -6,8 +6,9 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, task_prerun
 from django.conf import settings
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -71,6 +72,17 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def _keep_our_logging(**_: Any) -> None:
     """Celery would replace the logging that Django has set up."""
+
+
+@task_prerun.connect
+def _reconnect_where_it_broke(**_: Any) -> None:
+    """A connection that had an error is looked at before the next task, and closed if the server has left it.
+
+    A web request does so for itself; a worker that keeps its connection would fail task after task on a dead one.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
 
 
 def sync_beat_schedule(**_: Any) -> None:

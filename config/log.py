@@ -52,7 +52,10 @@ def configure(*, json: bool, level: str) -> dict[str, Any]:
     render: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=False)]
+        else [
+            # Plain tracebacks: those with local variables would show credentials that are on the stack.
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+        ]
     )
     return {
         "version": 1,

@@ -20,6 +20,7 @@ from knox.models import AuthToken
 
 from accounts.models import Account
 from config.bench import peer_tasks
+from config.celery import app
 from config.embedded.ports import answers, free_port
 from config.embedded.program import Program, spawn, stop, wait_until
 from config.first_run import sandbox_base_url
@@ -115,7 +116,7 @@ def house() -> Iterator[House]:
             DARKROOM_WEB_WORKERS="2",
             API_RATE="0",
         )
-        settings.REDIS_URL = broker
+        settings.REDIS_URL = app.conf.broker_url = broker
         try:
             with connection.cursor() as cursor:
                 cursor.execute(peer_tasks.CREATE)

@@ -110,15 +110,17 @@ def _walk(body: Any) -> Iterator[tuple[int, Any]]:
 def _check_text(text: str) -> None:
     if "\x00" in text:
         raise _malformed("The body holds the character U+0000, which cannot be stored.")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise _malformed("The body holds half of a surrogate pair, which is no character.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _malformed("The body holds half of a surrogate pair, which is no character.") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise _malformed(f"The key {twice[:80]!r} stands twice in one object.")
     return found
 

@@ -114,10 +114,9 @@ def _broker() -> Check:
 def _heartbeats() -> list[Check]:
     """Beat and workers by their traces; late after three intervals of the periodic task as it is set up now."""
     now = database_now()
-    seen = {row.name: row.at for row in Heartbeat.objects.filter(name__in=[name for name, _ in ESSENTIAL.values()])}
-    tasks = {
-        task.name: task for task in PeriodicTask.objects.filter(name__in=list(seen) or [""]).select_related("interval")
-    }
+    names = [beat for beat, _ in ESSENTIAL.values()]
+    seen = {row.name: row.at for row in Heartbeat.objects.filter(name__in=names)}
+    tasks = {task.name: task for task in PeriodicTask.objects.filter(name__in=names).select_related("interval")}
     checks = []
     for name, (beat, who) in ESSENTIAL.items():
         task, at = tasks.get(beat), seen.get(beat)

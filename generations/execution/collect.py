@@ -81,21 +81,23 @@ def _extend(token: UUID, submissions: Sequence[Submission]) -> None:
 
 
 def _work(submission: Submission) -> Callable[[], Collected]:
-    outputs = [Output(url=output["url"], kind=output["kind"]) for output in submission.outputs]
-    target = endpoint(submission.account)
-    provider = registry.get(submission.account.provider_id)
-    handle, credentials = orders.handle(submission), submission.account.credentials
+    """The fetching and storing of one. All of it happens in the thread, also what may go wrong with one alone."""
 
     def fresh_links() -> Sequence[Output]:
+        provider = registry.get(submission.account.provider_id)
         result, _ = converse(
-            provider.poll(handle, credentials),
-            target,
+            provider.poll(orders.handle(submission), submission.account.credentials),
+            endpoint(submission.account),
             request_id=str(submission.pk),
             total_timeout=limits().poll_timeout,
         )
         return result.outputs
 
-    return lambda: collect_outputs(outputs, target, fresh_links)
+    def fetch() -> Collected:
+        outputs = [Output(url=output["url"], kind=output["kind"]) for output in submission.outputs]
+        return collect_outputs(outputs, endpoint(submission.account), fresh_links)
+
+    return fetch
 
 
 def _write(token: UUID, arrived: Sequence[tuple[Submission, Collected | Exception]]) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 import uuid_utils.compat as uuid
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from accounts.encryption import UndecryptableCredentials
 from generations.conf import limits
@@ -72,13 +72,19 @@ class Dispatcher:
 
     def run(self) -> int:
         """Dispatch until nothing can start; gives how many were claimed."""
-        more = True
-        while more or self.preparing or self.ready or self.sending:
-            if more:
-                more = self._claim()
-            self._prepared()
-            self._send()
-            more = self._record() or more
+        try:
+            more = True
+            while more or self.preparing or self.ready or self.sending:
+                if more:
+                    more = self._claim()
+                self._prepared()
+                self._send()
+                more = self._record() or more
+        except OperationalError:
+            # The database is away. Calls are under way still: what comes of them is recorded once it is back.
+            while self.sending:
+                self._record()
+            raise
         return self.claimed
 
     def _free(self) -> int:

@@ -110,17 +110,17 @@ def _claim(token: UUID) -> list[Submission]:
 
 
 def _question(submission: Submission) -> Callable[[], PollResult]:
-    """The call that asks about this Submission (and asks to cancel it first, where somebody wishes so)."""
-    provider = registry.get(submission.account.provider_id)
-    credentials = submission.account.credentials
-    target, handle = endpoint(submission.account), orders.handle(submission)
-    wants_cancel = provider.can_cancel and (
-        submission.generation.cancel_requested_at is not None or submission.abandoned_at is not None
-    )
+    """The call that asks about this Submission (and asks to cancel it first, where somebody wishes so).
+
+    All of it happens in the thread: what goes wrong with one (credentials that cannot be decrypted) is its own answer.
+    """
 
     def ask() -> PollResult:
+        provider = registry.get(submission.account.provider_id)
+        credentials = submission.account.credentials
+        target, handle = endpoint(submission.account), orders.handle(submission)
         timeout = limits().poll_timeout
-        if wants_cancel:
+        if provider.can_cancel and (submission.generation.cancel_requested_at or submission.abandoned_at):
             try:
                 converse(
                     provider.cancel(handle, credentials), target, request_id=str(submission.pk), total_timeout=timeout

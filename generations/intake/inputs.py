@@ -13,7 +13,7 @@ from uuid import UUID
 
 from generations import media, storage
 from generations.conf import limits
-from generations.intake.errors import Invalid, NotFound
+from generations.intake.errors import Conflict, Invalid, NotFound
 from generations.models import Asset
 from providers import fetch
 from providers.errors import InvalidParams, ProviderError
@@ -73,6 +73,7 @@ def store_upload(user_id: int, file: BinaryIO, *, name: str) -> Asset:
 
     Raises:
         Invalid: too large, or no picture or video that can be used.
+        Conflict: ``try_again``: it could not be checked now.
     """
     with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         path = Path(folder) / "input"
@@ -115,6 +116,8 @@ def _keep(user_id: int, path: Path, sha256: str, size: int, name: str) -> Asset:
         picture = media.thumbnail(path, info)
     except media.UnusableMedia as error:
         raise Invalid("invalid_input", str(error), field="file") from error
+    except media.ToolFailed as error:
+        raise Conflict("try_again", "The file could not be checked at this moment. Send it again.") from error
     key = storage.keep(path, sha256, info.extension)
     thumbnail_key = storage.keep_bytes(picture, hashlib.sha256(picture).hexdigest(), "webp")
     return Asset.objects.create(

@@ -203,7 +203,8 @@ ABSURD_IDS: tuple[object, ...] = (
 )  # fmt: skip
 
 JUNK_BODIES: tuple[bytes, ...] = (
-    b"", b"null", b"[]", b'"text"', b"123", b"{}", b"true", HTML, b"\xff\xfe\x00", b'{"ErrCode":0,"Resp"', b"[" * 100_000,
+    b"", b"null", b"[]", b'"text"', b"123", b"{}", b"true", HTML, b"\xff\xfe\x00", b'{"ErrCode":0,"Resp"',
+    b"[" * 100_000,
     b'{"ErrCode":NaN}', b'{"id":' + b"9" * 5_000 + b"}", b'{"ErrCode":0,"Resp":[]}', b'{"ErrCode":0,"Resp":{}}',
     b'{"ErrCode":"0","Resp":{"video_id":1}}', b'{"ErrCode":true,"Resp":{"video_id":1}}', b'{"status":null,"id":1}',
     b'{"status":["success"],"id":1}', b'{"status":{},"output":{}}', b'{"status":"success"}', b'{"status":"processing"}',

@@ -45,7 +45,9 @@ class RawServer:
             pass  # the client went away, as many of these tests want
 
     def close(self) -> None:
-        """Close the listener and what is left of the connections."""
+        """Close the listener and what is left of the connections. Twice is as good as once."""
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for client in self._open:

@@ -389,3 +389,18 @@ def test_refuses_wrong_bodies_of_actions(path: str, raw: bytes, api: APIClient, 
     assert reply.status_code == 400, reply.content
     assert reply.headers["Content-Type"] == "application/problem+json"
     assert Generation.objects.count() == 1
+
+
+def test_refuses_a_huge_object_with_a_key_twice_quickly(api: APIClient) -> None:
+    keys = ",".join(f'"{number}":1' for number in range(20_000))
+    raw = EXTRA % f'{{{keys},"19999":2}}'
+
+    told = assert_problem(
+        api.post(GENERATIONS, data=raw.encode(), content_type="application/json"), 400, "malformed_body"
+    )
+
+    assert "'19999'" in told["detail"]
+
+
+def test_tells_what_an_address_offers(api: APIClient) -> None:
+    assert api.options(GENERATIONS).status_code == 200

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 import yaml
 from django.contrib.auth.models import User
@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
@@ -174,8 +174,15 @@ def test_is_not_ready_when_an_essential_task_is_switched_off(beating: None) -> N
     assert "switched off" in checks(503)["beat"]["detail"]
 
 
+def test_says_what_is_switched_off_before_it_was_ever_seen(beating: None) -> None:
+    Heartbeat.objects.all().delete()
+    PeriodicTask.objects.filter(name="poll").update(enabled=False)
+
+    assert "switched off" in checks(503)["worker"]["detail"]
+
+
 def test_believes_the_interval_that_an_operator_set(beating: None) -> None:
-    PeriodicTask.objects.get(name="tick").interval.__class__.objects.filter(periodictask__name="tick").update(every=60)
+    IntervalSchedule.objects.filter(periodictask__name="tick").update(every=60)
     Heartbeat.objects.filter(name="tick").update(at=timezone.now() - timedelta(seconds=100))
 
     assert checks(200)["beat"]["ok"]
