@@ -37,10 +37,13 @@ class Movement:
 
 
 def price_of(provider_id: str, operation_type: str, model: str, outputs: int) -> int | None:
-    """Credits for ``outputs`` outputs of an operation; None where no Price says that it costs anything."""
+    """Credits for ``outputs`` outputs of an operation; None where no Price says that it costs anything.
+
+    The Price of the model itself wins, so that one of 0 makes a single model free.
+    """
     rows = Price.objects.filter(provider_id=provider_id, operation_type=operation_type, model__in=["", model])
     best = max(rows, key=lambda row: row.model != "", default=None)
-    return best.credits * outputs if best else None
+    return best.credits * outputs or None if best else None
 
 
 def hold(movements: Iterable[Movement], *, actor: str) -> None:

@@ -85,7 +85,7 @@ def store_upload(user_id: int, file: BinaryIO, *, name: str) -> Asset:
                     raise Invalid("too_large", f"At most {limits().max_input_bytes // 1024**2} MB.", field="file")
                 digest.update(chunk)
                 copy.write(chunk)
-        return _keep(user_id, path, digest.hexdigest(), size, name)
+        return _keep(user_id, path, digest.hexdigest(), size, name, field="file")
 
 
 def fetched(user_id: int, url: str) -> Asset:
@@ -104,10 +104,10 @@ def fetched(user_id: int, url: str) -> Asset:
             raise Invalid("unsafe_url", str(error), field="inputs") from error
         except ProviderError as error:
             raise Invalid("invalid_input", f"The input could not be fetched: {error.detail}", field="inputs") from error
-        return _keep(user_id, path, got.sha256, got.size, "")
+        return _keep(user_id, path, got.sha256, got.size, "", field="inputs")
 
 
-def _keep(user_id: int, path: Path, sha256: str, size: int, name: str) -> Asset:
+def _keep(user_id: int, path: Path, sha256: str, size: int, name: str, *, field: str) -> Asset:
     known = Asset.objects.of_user(user_id).filter(sha256=sha256).order_by("-id").first()
     if known is not None:
         return known
@@ -115,7 +115,7 @@ def _keep(user_id: int, path: Path, sha256: str, size: int, name: str) -> Asset:
         info = media.inspect(path)
         picture = media.thumbnail(path, info)
     except media.UnusableMedia as error:
-        raise Invalid("invalid_input", str(error), field="file") from error
+        raise Invalid("invalid_input", str(error), field=field) from error
     except media.ToolFailed as error:
         raise Conflict("try_again", "The file could not be checked at this moment. Send it again.") from error
     key = storage.keep(path, sha256, info.extension)

@@ -141,8 +141,9 @@ def store(
     """
     generation = prepared.generation
     generation.active_fingerprint = None if reuse == "none" else generation.fingerprint
-    for _ in range(ROUNDS):
-        with transaction.atomic():
+    # One commit for all rounds: who is refused in the last one has taken nobody's claim away in an earlier one.
+    with transaction.atomic():
+        for _ in range(ROUNDS):
             now = database_now()
             start = max(now, generation.scheduled_at) if generation.scheduled_at else now
             generation.created_at = now
@@ -157,7 +158,7 @@ def store(
                 if idempotency is not None:
                     _remember(idempotency, answer, reused=True, now=now)
                 return Accepted(answer, reused=True)
-    raise Conflict("try_again", "The same request is being changed at this moment. Send it again.")
+        raise Conflict("try_again", "The same request is being changed at this moment. Send it again.")
 
 
 def _insert(generation: Generation) -> bool:
@@ -258,7 +259,7 @@ def _remember(idempotency: Idempotency, generation: Generation, *, reused: bool,
         ignore_conflicts=True,
     )
     if not IdempotencyKey.objects.filter(
-        user_id=generation.user_id, key=idempotency.key, generation=generation
+        user_id=generation.user_id, key=idempotency.key, generation=generation, body_sha256=idempotency.body_sha256
     ).exists():
         raise _KeyTaken
 

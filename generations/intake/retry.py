@@ -6,6 +6,7 @@ from collections import Counter
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts import credits
 from generations import wakeups
@@ -80,9 +81,11 @@ def _refuse_if_billable(original: Generation) -> None:
 
 def _refuse_if_twin(original: Generation) -> None:
     """A retry of it is live, or the same request is."""
-    twin = Generation.objects.filter(retry_of=original, status__in=LIVE).first()
+    same = Q(retry_of=original) | Q(user_id=original.user_id, active_fingerprint=original.fingerprint)
+    twin = Generation.objects.live().filter(same).first()
     if twin is not None:
-        raise Conflict.naming("live_twin", "A retry of it is under way already.", twin.pk)
+        what = "A retry of it" if twin.retry_of_id == original.pk else "The same request"
+        raise Conflict.naming("live_twin", f"{what} is under way already.", twin.pk)
 
 
 def _again(original: Generation) -> Prepared:
