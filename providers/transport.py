@@ -206,7 +206,8 @@ class Conversation(Generic[R]):
 
     def _scrubbed(self, error: ProviderError) -> ProviderError:
         """``error`` without the secrets that the provider echoed into its message (nor a cause that has them)."""
-        error.detail = scrub(error.detail, self._secrets)[:LONGEST_DETAIL].replace("\x00", "")
+        detail = scrub(error.detail, self._secrets)[:LONGEST_DETAIL].replace("\x00", "")
+        error.detail = detail.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
         error.args = (error.detail,)
         error.__cause__ = error.__context__ = None
         return error

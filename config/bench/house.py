@@ -116,7 +116,8 @@ def house() -> Iterator[House]:
             DARKROOM_WEB_WORKERS="2",
             API_RATE="0",
         )
-        settings.REDIS_URL = app.conf.broker_url = broker
+        settings.REDIS_URL = broker
+        app.conf.update(broker_url=broker)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(peer_tasks.CREATE)

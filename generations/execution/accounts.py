@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -15,11 +16,14 @@ from accounts.encryption import UndecryptableCredentials
 from accounts.models import Account
 from generations.conf import limits, seconds
 from generations.execution.verdicts import AccountEffect, Verdict
+from generations.execution.waves import Wave
 from generations.models import Incident
 from providers import registry
 from providers.errors import AuthFailed, ProviderError
 from providers.transport import Endpoint, converse
 
+MOST_BALANCE = Decimal(10) ** 10 - 1
+"""Account.balance has ten digits before the point; who has more has enough."""
 CHECK_SECONDS = 60
 """While its credentials or balance are looked at, an account gets no new work for at most this long."""
 
@@ -48,13 +52,29 @@ def take_effect(account: Account, verdict: Verdict) -> None:
             row.update(cooldown_until=Greatest(F("cooldown_until"), Now() + Value(seconds(verdict.cool_down))))
         case AccountEffect.CHECK_CREDENTIALS | AccountEffect.CHECK_BALANCE:
             if registry.get(account.provider_id).has_balance:
-                row.update(cooldown_until=Now() + Value(seconds(CHECK_SECONDS)), probe_at=Now())
+                row.update(
+                    cooldown_until=Greatest(F("cooldown_until"), Now() + Value(seconds(CHECK_SECONDS))), probe_at=Now()
+                )
             elif verdict.effect == AccountEffect.CHECK_BALANCE:
                 row.update(exhausted_at=Now(), probe_at=Now() + Value(seconds(limits().probe_after)))
             else:
-                row.update(out_of_rotation_at=Now())
+                _refused(account, "The provider refused its credentials at a submit.")
         case AccountEffect.NONE:
             pass
+
+
+def look_again(account: Account, error: ProviderError) -> None:
+    """A call that bills nobody was refused for the account's sake: its next look is now, or a person is told."""
+    if registry.get(account.provider_id).has_balance:
+        Account.objects.filter(pk=account.pk).update(probe_at=Now())
+    elif not Incident.objects.filter(kind=Incident.Kind.ACCOUNT_REFUSED, account=account, seen_at=None).exists():
+        Incident.objects.create(kind=Incident.Kind.ACCOUNT_REFUSED, account=account, detail=error.detail)
+
+
+def _refused(account: Account, detail: str) -> None:
+    """Out of rotation; told once."""
+    if Account.objects.filter(pk=account.pk, out_of_rotation_at=None).update(out_of_rotation_at=Now()):
+        Incident.objects.create(kind=Incident.Kind.ACCOUNT_REFUSED, account=account, detail=detail)
 
 
 def test_connection(account: Account) -> ConnectionTest:
@@ -78,20 +98,27 @@ def test_connection(account: Account) -> ConnectionTest:
 def refresh_balance(account: Account) -> ConnectionTest:
     """Ask for the balance and draw the conclusions: exhausted or not, in rotation or not.
 
-    A refusal of the credentials takes the account out of rotation, with an Incident. An answer that says nothing
-    (the provider is down) changes nothing but the time of the next look.
+    A refusal of the credentials takes the account out of rotation, with an Incident; they are tried again later. An
+    answer that says nothing (the provider is down) changes nothing but the time of the next look.
     """
-    row = Account.objects.filter(pk=account.pk)
     try:
-        balance = _ask_balance(account)
-    except (AuthFailed, UndecryptableCredentials) as error:
-        if row.filter(out_of_rotation_at=None).update(out_of_rotation_at=Now(), probe_at=None):
-            Incident.objects.create(kind=Incident.Kind.ACCOUNT_REFUSED, account=account, detail=str(error))
-        return ConnectionTest(ok=False, message=str(error))
-    except ProviderError as error:
+        return _conclude(account, _ask_balance(account))
+    except (ProviderError, UndecryptableCredentials) as error:
+        return _conclude(account, error)
+
+
+def _conclude(account: Account, found: Decimal | Exception) -> ConnectionTest:
+    row = Account.objects.filter(pk=account.pk)
+    if isinstance(found, AuthFailed | UndecryptableCredentials):
+        row.update(probe_at=Now() + Value(seconds(limits().probe_after)))
+        _refused(account, str(found))
+        return ConnectionTest(ok=False, message=str(found))
+    if isinstance(found, Exception):
         row.update(probe_at=Now() + Value(seconds(CHECK_SECONDS)))
-        log.warning("balance_unknown", account=str(account.pk), provider=account.provider_id, code=error.code)
-        return ConnectionTest(ok=False, message=error.detail)
+        said = found.detail if isinstance(found, ProviderError) else type(found).__name__
+        log.warning("balance_unknown", account=str(account.pk), provider=account.provider_id, error=said)
+        return ConnectionTest(ok=False, message=said)
+    balance = min(found, MOST_BALANCE)
     row.update(balance=balance, balance_checked_at=Now(), out_of_rotation_at=None)
     if balance > 0 and balance >= account.balance_floor:
         row.filter(probe_at__isnull=False).update(cooldown_until=None)
@@ -119,6 +146,10 @@ def _ask_balance(account: Account) -> Decimal:
 
 
 def refresh_due() -> None:
-    """Look at all accounts that are due, one after the other."""
+    """Look at all accounts that are due, side by side: one provider that hangs holds up no other's."""
+    wave: Wave[Account, Decimal] = Wave()
     for account in Account.objects.filter(pk__in=due_for_refresh()):
-        refresh_balance(account)
+        wave.start(account, partial(_ask_balance, account))
+    while wave:
+        for account, found in wave.arrived(timeout=limits().poll_timeout * 2):
+            _conclude(account, found)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection, transaction
-from django.db.models import Max, OuterRef, Q, Value
+from django.db.models import Max, OuterRef, Value
 from django.db.models.functions import Coalesce, Now
 
 from accounts.models import Account
@@ -21,6 +21,8 @@ from generations.execution import process
 from generations.execution.matching import Assignment, Candidate, Capacity, free_slots, match
 from generations.lifecycle import HOLDS_SLOT, Status
 from generations.models import Generation, Submission
+
+MATURE_BATCH = 1000
 
 # The users who wait are found by jumping from one to the next in the index (generation_due), so that the cost does
 # not grow with how much each has waiting; of the best of them the best rows are read.
@@ -44,6 +46,10 @@ WITH RECURSIVE waiting(user_id) AS (
         SELECT g.id, g.priority FROM generations_generation g
          WHERE g.provider_id = %(provider)s AND g.user_id = w.user_id AND g.status = 'pending'
            AND g.not_before IS NULL AND g.account_id IS NULL
+           AND EXISTS (SELECT 1 FROM accounts a
+                        WHERE (a.owner_id IS NULL OR a.owner_id = g.user_id)
+                          AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
+                                           WHERE e.generation_id = g.id AND e.account_id = a.id))
          ORDER BY g.priority DESC, g.id LIMIT 1) head
       LEFT JOIN (SELECT user_id, count(*) AS n FROM generations_generation
                   WHERE provider_id = %(provider)s AND status = 'processing' GROUP BY user_id) busy
@@ -66,14 +72,30 @@ SELECT c.id, c.user_id, c.priority, NULL::uuid,
      ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
 """
 
+# The same for those that are pinned to an account: each account's waiting users, and their best rows.
 PINNED = """
+WITH RECURSIVE accounts AS (
+    SELECT * FROM unnest(%(accounts)s::uuid[], %(owners)s::integer[]) AS a(id, owner_id)
+), waiting(account_id, user_id) AS (
+    SELECT a.id, (SELECT g.user_id FROM generations_generation g
+                   WHERE g.account_id = a.id AND g.status = 'pending' AND g.not_before IS NULL
+                   ORDER BY g.user_id LIMIT 1)
+      FROM accounts a
+    UNION ALL
+    SELECT w.account_id, (SELECT g.user_id FROM generations_generation g
+                           WHERE g.account_id = w.account_id AND g.status = 'pending' AND g.not_before IS NULL
+                             AND g.user_id > w.user_id
+                           ORDER BY g.user_id LIMIT 1)
+      FROM waiting w WHERE w.user_id IS NOT NULL
+)
 SELECT c.id, c.user_id, c.priority, c.account_id, ARRAY[]::uuid[]
-  FROM unnest(%(accounts)s::uuid[]) AS a(id)
+  FROM waiting w
+  JOIN accounts a ON a.id = w.account_id AND (a.owner_id IS NULL OR a.owner_id = w.user_id)
   CROSS JOIN LATERAL (
     SELECT g.id, g.user_id, g.priority, g.account_id FROM generations_generation g
-     WHERE g.account_id = a.id AND g.status = 'pending' AND g.not_before IS NULL
+     WHERE g.account_id = w.account_id AND g.user_id = w.user_id AND g.status = 'pending' AND g.not_before IS NULL
        AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
-                        WHERE e.generation_id = g.id AND e.account_id = a.id)
+                        WHERE e.generation_id = g.id AND e.account_id = w.account_id)
      ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
 """
 
@@ -90,13 +112,21 @@ def claim(provider_id: str, token: UUID, at_most: int) -> list[Submission]:
         capacities = [capacity for capacity in capacities if capacity.free]
         if not capacities:
             return []
-        size = min(at_most, sum(len(capacity.free) for capacity in capacities))
-        candidates = _candidates(provider_id, capacities, size)
-        if not candidates:
-            return []
-        assignments = match(candidates, capacities, _in_flight(provider_id))[:size]
         by_id = {account.pk: account for account in accounts}
-        return _reserve(assignments, by_id, token)
+        submissions: list[Submission] = []
+        while capacities and len(submissions) < at_most:
+            size = min(at_most - len(submissions), sum(len(capacity.free) for capacity in capacities))
+            candidates = _candidates(provider_id, capacities, size)
+            if not candidates:
+                break
+            assignments = match(candidates, capacities, _in_flight(provider_id))[:size]
+            reserved = _reserve(assignments, by_id, token)
+            submissions += reserved
+            if len(reserved) < len(assignments) or len(assignments) in {len(candidates), size}:
+                break
+            # Some found no free slot where they may run, and may have hidden others that can run where some are left.
+            capacities = [capacity for capacity in capacities if capacity.free]
+        return submissions
 
 
 def _lock(provider_id: str) -> None:
@@ -191,19 +221,25 @@ def _reserve(assignments: Sequence[Assignment], accounts: dict[UUID, Account], t
         if assignment.generation_id in generations
     ]
     Submission.objects.bulk_create(submissions)
-    Account.objects.filter(pk__in={submission.account_id for submission in submissions}).update(last_used_at=Now())
+    # Only a hint for the next choice: an Account that is being settled at this moment is not waited for.
+    used = Account.objects.select_for_update(skip_locked=True, no_key=True).filter(
+        pk__in={submission.account_id for submission in submissions}
+    )
+    Account.objects.filter(pk__in=used.values("pk")).update(last_used_at=Now())
     return submissions
 
 
-def mature(provider_id: str | None = None) -> set[str]:
-    """What was scheduled or backing off and has come: due now. Gives the providers that have such work."""
-    due = Q(status=Status.PENDING, not_before__lte=Now())
+def mature(provider_id: str | None = None) -> int:
+    """What was scheduled or backing off and has come is due now: a batch of it. Gives how many."""
+    rows = Generation.objects.filter(status=Status.PENDING, not_before__lte=Now())
     if provider_id is not None:
-        due &= Q(provider_id=provider_id)
-    providers = set(Generation.objects.filter(due).values_list("provider_id", flat=True).distinct())
-    if providers:
-        Generation.objects.filter(due).update(not_before=None)
-    return providers
+        rows = rows.filter(provider_id=provider_id)
+    if not rows.exists():
+        return 0
+    with transaction.atomic():
+        locked = rows.select_for_update(skip_locked=True, no_key=True).order_by("not_before")
+        ids = list(locked.values_list("pk", flat=True)[:MATURE_BATCH])
+        return Generation.objects.filter(pk__in=ids).update(not_before=None)
 
 
 def extend_leases(submissions: Sequence[Submission], token: UUID) -> None:

@@ -7,6 +7,7 @@ removes; never a row without bytes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -16,12 +17,14 @@ import uuid_utils.compat as uuid
 from django.db import transaction
 from django.db.models import Q, Value
 from django.db.models.functions import Now
+from pydantic import ValidationError
 
-from generations.backoff import retry_delay
+from generations.backoff import poll_delay
 from generations.conf import limits, seconds
 from generations.execution import failures, orders, process, settle
 from generations.execution.accounts import endpoint
 from generations.execution.failures import Failure
+from generations.execution.persist import apart, patiently
 from generations.execution.results import Collected, StorageFailed, StoredOutput, collect_outputs
 from generations.execution.settle import Ending
 from generations.execution.waves import Wave
@@ -34,42 +37,49 @@ from providers.base import Output
 from providers.errors import AssetUnusable, ProviderError
 from providers.transport import converse
 
-BATCH = 32
+LOOK_SECONDS = 2
+"""While downloads go on, this often it is looked what else waits."""
 FENCE = "t.state = 'collecting' AND t.token = %(token)s AND t.lease_until > now()"
 
 log = structlog.get_logger(__name__)
 
 
 def collect() -> int:
-    """Fetch and store everything that waits, in batches, until nothing does. Gives how many were tried."""
+    """Fetch and store everything that waits, until nothing does. Gives how many were tried.
+
+    New ones join as connections become free, so that a slow download keeps nobody waiting.
+    """
     tried = 0
+    token = uuid.uuid4()
+    wave: Wave[Submission, Collected] = Wave()
+    renewed_at = time.monotonic()
     while True:
-        token = uuid.uuid4()
-        batch = _claim(token)
-        if not batch:
-            return tried
+        room = limits().connections - len(wave)
+        batch = _claim(token, room) if room else []
         tried += len(batch)
-        wave: Wave[Submission, Collected] = Wave()
         for submission in batch:
             wave.start(submission, _work(submission))
-        while wave:
-            arrived = wave.arrived(timeout=limits().lease / 3)
-            _write(token, arrived)
+        if not wave:
+            return tried
+        _write(token, wave.arrived(timeout=LOOK_SECONDS))
+        if time.monotonic() - renewed_at > limits().lease / 3:
             _extend(token, wave.items())
+            renewed_at = time.monotonic()
 
 
-def _claim(token: UUID) -> list[Submission]:
+def _claim(token: UUID, at_most: int) -> list[Submission]:
     """Those that nobody is at (no lease, or an expired one, which is also how a next try waits)."""
     with transaction.atomic():
         rows = list(
             Submission.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
             .filter(Q(lease_until=None) | Q(lease_until__lte=Now()), state=State.COLLECTING)
             .select_related("generation", "account")
-            .order_by("lease_until", "id")[:BATCH]
+            .order_by("lease_until", "id")[:at_most]
         )
-        Submission.objects.filter(pk__in=[row.pk for row in rows]).update(
-            token=token, lease_until=Now() + Value(seconds(limits().lease))
-        )
+        if rows:
+            Submission.objects.filter(pk__in=[row.pk for row in rows]).update(
+                token=token, lease_until=Now() + Value(seconds(limits().lease))
+            )
         return rows
 
 
@@ -106,11 +116,8 @@ def _write(token: UUID, arrived: Sequence[tuple[Submission, Collected | Exceptio
     unusable: list[tuple[Submission, ProviderError]] = []
     again: list[tuple[Submission, ProviderError]] = []
     now = database_now()
-    for submission, outcome in arrived:
-        if isinstance(outcome, Exception):
-            log.error("collect_failed", submission=str(submission.pk), exc_info=outcome)
-            again.append((submission, StorageFailed(f"It could not be collected: {type(outcome).__name__}.")))
-            continue
+    for submission, result in arrived:
+        outcome = result if isinstance(result, Collected) else _broken(submission, result)
         if outcome.error is None:
             stored.append((submission, outcome))
             continue
@@ -124,17 +131,33 @@ def _write(token: UUID, arrived: Sequence[tuple[Submission, Collected | Exceptio
             unusable.append((submission, outcome.error))
         else:
             again.append((submission, outcome.error))
-    with transaction.atomic():
-        _finish(token, stored)
-        failures.fail(
-            [Failure(submission, error, cost_at_risk=True) for submission, error in unusable],
-            guard=FENCE,
-            params={"token": token},
-            actor=process.actor(),
-        )
-        _try_again(token, again)
+    # Each in a transaction of its own: they have nothing to do with one another, and locks are held briefly.
+    for (submission, _), refused in apart(lambda some: _finish(token, some), stored):
+        again.append((submission, StorageFailed(f"It could not be written down: {type(refused).__name__}.")))
+    apart(lambda some: _give_up(token, some), unusable)
+    apart(lambda some: _try_again(token, some), again)
 
 
+def _broken(submission: Submission, error: Exception) -> Collected:
+    """A fault of ours: it waits, as when the storage is down, until ``collect_by``."""
+    log.error("collect_failed", submission=str(submission.pk), exc_info=error)
+    return Collected((), StorageFailed(f"It could not be collected: {type(error).__name__}."))
+
+
+@patiently
+@transaction.atomic
+def _give_up(token: UUID, unusable: Sequence[tuple[Submission, ProviderError]]) -> None:
+    """The result cannot be had: the Generation fails, and what it cost is at risk."""
+    failures.fail(
+        [Failure(submission, error, cost_at_risk=True) for submission, error in unusable],
+        guard=FENCE,
+        params={"token": token},
+        actor=process.actor(),
+    )
+
+
+@patiently
+@transaction.atomic
 def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None:
     """T5: Assets, Submission, Generation, capture and Event in one commit."""
     generations = settle.lock(submission.generation_id for submission, _ in stored)
@@ -144,6 +167,7 @@ def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None
         guard=FENCE,
         params={"token": token},
         also="state = 'succeeded', ended_at = now(), lease_until = NULL",
+        returning=["abandoned_at"],
     )
     ours = [(submission, collected) for submission, collected in stored if submission.pk in touched]
     Asset.objects.bulk_create(
@@ -151,7 +175,7 @@ def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None
         for submission, collected in ours
         for output in collected.stored
     )
-    captured = [(submission, collected) for submission, collected in ours if submission.abandoned_at is None]
+    captured = [(submission, collected) for submission, collected in ours if touched[submission.pk][0] is None]
     ended = settle.end(
         [
             Ending(
@@ -181,18 +205,17 @@ def _late(submission: Submission) -> None:
     settle.report(Incident.Kind.LATE_RESULT, submission, "The result is stored; its credits were released before.")
 
 
+@patiently
+@transaction.atomic
 def _try_again(token: UUID, again: Sequence[tuple[Submission, ProviderError]]) -> None:
     now = database_now()
     rows: dict[UUID, dict[str, Any]] = {}
     for submission, error in again:
         counts = isinstance(error, AssetUnusable)
-        delay = retry_delay(
-            submission.collect_tries,
-            base=limits().backoff_base,
-            cap=limits().backoff_cap,
-            retry_after=error.retry_after,
-            retry_after_cap=limits().retry_after_cap,
-            jitter=lambda: 0.5,
+        waits = (now - submission.finished_at).total_seconds() if submission.finished_at else 0.0
+        delay = max(
+            poll_delay(waits, shortest=limits().backoff_base, longest=limits().backoff_cap),
+            min(error.retry_after or 0, limits().retry_after_cap),
         )
         rows[submission.pk] = {
             "collect_tries": submission.collect_tries + counts,
@@ -234,7 +257,10 @@ def _asset(user_id: int, submission: Submission, output: StoredOutput) -> Asset:
 
 
 def _summary(submission: Submission, collected: Collected) -> dict[str, Any]:
-    params = registry.get(submission.account.provider_id).operations[submission.generation.operation_type]
-    expected = params.model_validate(submission.generation.params).output_count
     arrived = len(collected.stored)
+    try:
+        params = registry.get(submission.account.provider_id).operations[submission.generation.operation_type]
+        expected = params.model_validate(submission.generation.params).output_count
+    except (KeyError, ValidationError):  # of an older version of the adapter; what has come is kept all the same
+        expected = arrived
     return {"outputs": arrived, "expected": expected, "partial": arrived < expected}

@@ -12,17 +12,19 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 import uuid_utils.compat as uuid
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from accounts.encryption import UndecryptableCredentials
 from generations.conf import limits
 from generations.execution import orders
 from generations.execution.claim import claim, extend_leases, mature
+from generations.execution.persist import AWAY
 from generations.execution.recording import record
 from generations.execution.waves import Wave
 from generations.lifecycle import MAKES_IMAGE
@@ -34,6 +36,12 @@ from providers.transport import Conversation
 
 log = structlog.get_logger(__name__)
 
+PREPARING_STEP = 0.1
+
+# Generations before Submissions, as everywhere: a cancel of one of them holds its Generation.
+LOCK = """
+SELECT id FROM generations_generation WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE
+"""
 SEND = """
 WITH sent AS (
     UPDATE generations_submission
@@ -71,21 +79,30 @@ class Dispatcher:
         self.claimed = 0
 
     def run(self) -> int:
-        """Dispatch until nothing can start; gives how many were claimed."""
+        """Dispatch until nothing can start; gives how many were claimed.
+
+        Whatever breaks off the run, what has left is waited for and written down before the error goes on.
+        """
         try:
-            more = True
-            while more or self.preparing or self.ready or self.sending:
-                if more:
-                    more = self._claim()
-                self._prepared()
-                self._send()
-                more = self._record() or more
-        except OperationalError:
-            # The database is away. Calls are under way still: what comes of them is recorded once it is back.
+            self._work()
+        except Exception as error:
+            log.warning(
+                "dispatch_broken_off", provider=self.provider_id, sending=len(self.sending), error=type(error).__name__
+            )
             while self.sending:
-                self._record()
+                with suppress(*AWAY):  # the job ids are in the log, and recovery makes the rest unknown
+                    self._record()
             raise
         return self.claimed
+
+    def _work(self) -> None:
+        more = True
+        while more or self.preparing or self.ready or self.sending:
+            if more:
+                more = self._claim()
+            self._prepared()
+            self._send()
+            more = self._record() or more
 
     def _free(self) -> int:
         return limits().connections - len(self.sending) - len(self.ready) - len(self.preparing)
@@ -108,14 +125,13 @@ class Dispatcher:
             )
             try:
                 attempt = Attempt(submission, orders.conversation(submission, inputs, submission.account.credentials))
+                if inputs.get(submission.generation_id):
+                    self.preparing.start(attempt, attempt.conversation.prepare)
+                else:
+                    attempt.conversation.prepare()
+                    self.ready.append(attempt)
             except Exception as error:  # noqa: BLE001  one bad row must not stop the others
                 record(self.token, [(submission, _own_fault(error), None)], sent=False)
-                continue
-            if inputs.get(submission.generation_id):
-                self.preparing.start(attempt, attempt.conversation.prepare)
-            else:
-                attempt.conversation.prepare()
-                self.ready.append(attempt)
         return len(submissions) == room
 
     def _prepared(self) -> None:
@@ -124,7 +140,7 @@ class Dispatcher:
         failed = []
         for attempt, outcome in self.preparing.arrived(timeout=limits().lease / 3 if idle else 0):
             if isinstance(outcome, Exception):
-                failed.append((attempt.submission, outcome, attempt.conversation))
+                failed.append((attempt.submission, _own_fault(outcome), attempt.conversation))
             else:
                 self.ready.append(attempt)
         record(self.token, failed, sent=False)
@@ -151,7 +167,8 @@ class Dispatcher:
 
     def _record(self) -> bool:
         """Write down what has arrived. True: it is worth looking for more work."""
-        arrived = self.sending.arrived(timeout=limits().lease / 3)
+        # Uploads under way are looked after meanwhile.
+        arrived = self.sending.arrived(timeout=PREPARING_STEP if self.preparing else limits().lease / 3)
         record(self.token, [(attempt.submission, outcome, attempt.conversation) for attempt, outcome in arrived])
         return bool(arrived) and len(self.sending) <= limits().connections // 2
 
@@ -166,6 +183,7 @@ def send(submissions: list[Submission], token: UUID) -> set[UUID]:
     provider = registry.get(submissions[0].account.provider_id)
     timeout = limits().blocking_submit_timeout if provider.blocking else limits().submit_timeout
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK, [[submission.generation_id for submission in submissions]])
         cursor.execute(
             SEND,
             {

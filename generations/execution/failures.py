@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from generations.models import AccountExclusion, Event, Generation, Incident, Su
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
 from providers.errors import ProviderError
+
+MOST_COST = Decimal(10) ** 10
+"""Submission.cost has fourteen digits, four of them behind the point."""
 
 Decide = Callable[[ProviderError, Generation, Limits, Callable[[], float]], Verdict]
 
@@ -71,6 +75,11 @@ def fail(failures: Sequence[Failure], *, guard: str, params: dict[str, Any], act
     return set(touched)
 
 
+def storable_cost(cost: Decimal | None) -> Decimal | None:
+    """What a provider says that it took, if that is an amount that the column can hold."""
+    return cost if cost is not None and cost.is_finite() and abs(cost) < MOST_COST else None
+
+
 def _follow(failures: Sequence[Failure], generations: dict[UUID, Generation], actor: str) -> None:
     endings: list[Ending] = []
     again: list[tuple[Failure, Generation, Verdict]] = []
@@ -87,7 +96,8 @@ def _follow(failures: Sequence[Failure], generations: dict[UUID, Generation], ac
         ],
         ignore_conflicts=True,
     )
-    for failure, verdict in verdicts:
+    # Accounts too are locked in the order of their ids.
+    for failure, verdict in sorted(verdicts, key=lambda pair: pair[0].submission.account_id):
         accounts.take_effect(failure.submission.account, verdict)
         generation = generations[failure.submission.generation_id]
         if generation.is_live and failure.submission.abandoned_at is None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -23,9 +24,10 @@ from generations import wakeups
 from generations.backoff import poll_delay
 from generations.conf import limits, seconds
 from generations.execution import failures, orders, process, settle, verdicts
-from generations.execution.accounts import endpoint
+from generations.execution.accounts import endpoint, look_again
 from generations.execution.expiry import DeadlineExceeded, expire
 from generations.execution.failures import Failure
+from generations.execution.persist import apart, patiently
 from generations.execution.waves import Wave
 from generations.lifecycle import State
 from generations.models import Submission
@@ -33,7 +35,7 @@ from generations.models.bulk import update_rows
 from generations.models.clock import database_now
 from providers import registry
 from providers.base import PollResult
-from providers.errors import JobFailed, JobLost, NoOutput, ProviderError
+from providers.errors import AuthFailed, InsufficientCredits, JobFailed, JobLost, NoOutput, ProviderError
 from providers.transport import converse
 
 BATCH = 200
@@ -70,9 +72,13 @@ def poll(linger: float = 0) -> int:
         wave: Wave[Submission, PollResult] = Wave()
         for submission in batch:
             wave.start(submission, _question(submission))
+        renewed_at = time.monotonic()
         while wave:
-            arrived = wave.arrived(timeout=limits().poll_timeout * 2)
+            arrived = wave.arrived(timeout=limits().lease / 3)
             _write(token, [Answer(submission, outcome) for submission, outcome in arrived])
+            if time.monotonic() - renewed_at > limits().lease / 3:
+                _extend(token, wave.items())
+                renewed_at = time.monotonic()
 
 
 def _wait_for_next(stop_at: float) -> bool:
@@ -103,10 +109,19 @@ def _claim(token: UUID) -> list[Submission]:
             counts[submission.account_id] = counts.get(submission.account_id, 0) + 1
             if counts[submission.account_id] <= limits().polls_per_account:
                 mine.append(submission)
-        Submission.objects.filter(pk__in=[submission.pk for submission in mine]).update(
-            poll_token=token, next_poll_at=Now() + Value(seconds(limits().lease))
-        )
-        return mine
+        if mine:
+            Submission.objects.filter(pk__in=[submission.pk for submission in mine]).update(
+                poll_token=token, next_poll_at=Now() + Value(seconds(limits().lease))
+            )
+        # Who answered last time is asked first: a provider that hangs holds up its own.
+        return sorted(mine, key=lambda submission: submission.poll_errors > 0)
+
+
+def _extend(token: UUID, submissions: Sequence[Submission]) -> None:
+    """These wait for their turn or their answer still: no other poller takes them meanwhile."""
+    Submission.objects.filter(
+        pk__in=[submission.pk for submission in submissions], state=State.ACCEPTED, poll_token=token
+    ).update(next_poll_at=Now() + Value(seconds(limits().lease)))
 
 
 def _question(submission: Submission) -> Callable[[], PollResult]:
@@ -136,12 +151,14 @@ def _question(submission: Submission) -> Callable[[], PollResult]:
 
 
 def _write(token: UUID, answers: Sequence[Answer]) -> None:
-    """What came back, in one transaction: the lists below are disjoint."""
+    """What came back; the lists below are disjoint."""
+    if not answers:
+        return
     now = database_now()
-    going_on: dict[UUID, dict[str, Any]] = {}
+    going_on: list[tuple[Submission, dict[str, Any]]] = []
     done: list[tuple[Submission, PollResult]] = []
     failed: list[Failure] = []
-    expired: list[Submission] = []
+    expired: list[tuple[Submission, dict[str, Any]]] = []
     for answer in answers:
         submission, outcome = answer.submission, answer.outcome
         if isinstance(outcome, PollResult) and outcome.state == "succeeded" and outcome.outputs:
@@ -149,15 +166,13 @@ def _write(token: UUID, answers: Sequence[Answer]) -> None:
         elif failure := _failure(submission, outcome, now):
             failed.append(failure)
         else:
-            going_on[submission.pk] = _next(submission, outcome, now)
-            if _deadline_is_over(submission, outcome, now):
-                expired.append(submission)
-    with transaction.atomic():
-        settle.lock([*(one.generation_id for one in expired), *(one.submission.generation_id for one in failed)])
-        update_rows(Submission, going_on, guard=FENCE, params={"token": token})
-        _collecting(token, done)
-        failures.fail(failed, guard=FENCE, params={"token": token}, actor=process.actor())
-        expire(expired, actor=process.actor())
+            over = _deadline_is_over(submission, outcome, now)
+            (expired if over else going_on).append((submission, _next(submission, outcome, now)))
+            _suspect(submission, outcome)
+    apart(lambda some: _collecting(token, some), done)
+    apart(lambda some: _go_on(token, some), going_on)
+    apart(lambda some: _expire(token, some), expired)
+    apart(lambda some: _fail(token, some), failed)
     if done:
         wakeups.wake_collect()
     for provider_id in {one.account.provider_id for one, _ in done} | {
@@ -166,6 +181,39 @@ def _write(token: UUID, answers: Sequence[Answer]) -> None:
         wakeups.wake_dispatch(provider_id)
 
 
+def _update(token: UUID, rows: Sequence[tuple[Submission, dict[str, Any]]]) -> set[UUID]:
+    columns = {submission.pk: row for submission, row in rows}
+    return set(update_rows(Submission, columns, guard=FENCE, params={"token": token}))
+
+
+@patiently
+def _go_on(token: UUID, rows: Sequence[tuple[Submission, dict[str, Any]]]) -> None:
+    _update(token, rows)
+
+
+@patiently
+@transaction.atomic
+def _expire(token: UUID, rows: Sequence[tuple[Submission, dict[str, Any]]]) -> None:
+    """The Generations fail for their deadline; only those whose attempt this poller still has in hand."""
+    settle.lock(submission.generation_id for submission, _ in rows)
+    touched = _update(token, rows)
+    expire([submission for submission, _ in rows if submission.pk in touched], actor=process.actor())
+
+
+@patiently
+@transaction.atomic
+def _fail(token: UUID, failed: Sequence[Failure]) -> None:
+    failures.fail(failed, guard=FENCE, params={"token": token}, actor=process.actor())
+
+
+def _suspect(submission: Submission, outcome: PollResult | Exception) -> None:
+    """The provider refuses the account, not the job: the job lives on, and the account is looked at."""
+    if isinstance(outcome, AuthFailed | InsufficientCredits):
+        look_again(submission.account, outcome)
+        wakeups.wake_refresh()
+
+
+@patiently
 def _collecting(token: UUID, done: Sequence[tuple[Submission, PollResult]]) -> None:
     """The provider is done: the slot is free from here on, and the result is to be fetched."""
     update_rows(
@@ -173,7 +221,7 @@ def _collecting(token: UUID, done: Sequence[tuple[Submission, PollResult]]) -> N
         {
             submission.pk: {
                 "outputs": [{"url": output.url, "kind": output.kind} for output in result.outputs],
-                "cost": result.cost if result.cost is not None else submission.cost,
+                "cost": _cost(submission, result),
                 "raw_status": result.raw_status,
             }
             for submission, result in done
@@ -208,9 +256,14 @@ def _failed(
     result = outcome if isinstance(outcome, PollResult) else None
     changes = {
         "raw_status": result.raw_status if result else submission.raw_status,
-        "cost": result.cost if result and result.cost is not None else submission.cost,
+        "cost": _cost(submission, result) if result else submission.cost,
     }
     return Failure(submission, error, decide, cost_at_risk=at_risk, changes=changes)
+
+
+def _cost(submission: Submission, result: PollResult) -> Decimal | None:
+    cost = failures.storable_cost(result.cost)
+    return submission.cost if cost is None else cost
 
 
 def _is_lost(submission: Submission, now: datetime) -> bool:
@@ -281,9 +334,15 @@ def _next(submission: Submission, outcome: PollResult | Exception, now: datetime
         "first_missed_at": (submission.first_missed_at or now) if missing else None,
         "empties": submission.empties + 1 if empty else 0,
         "first_empty_at": (submission.first_empty_at or now) if empty else None,
-        "progress": answer.progress if answer is not None and answer.progress is not None else submission.progress,
+        "progress": _progress(submission, answer),
         "raw_status": answer.raw_status[:120] if answer is not None else submission.raw_status,
     }
+
+
+def _progress(submission: Submission, answer: PollResult | None) -> int | None:
+    if answer is None or answer.progress is None:
+        return submission.progress
+    return min(max(answer.progress, 0), 100)
 
 
 def _end_of_patience(submission: Submission) -> datetime | None:

@@ -7,14 +7,15 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import IntegrityError, OperationalError, close_old_connections, transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from generations import wakeups
 from generations.conf import limits, seconds
 from generations.execution import failures, process, settle, verdicts
 from generations.execution.failures import Failure
+from generations.execution.persist import AWAY, apart, patiently
 from generations.models import Event, Incident, Submission
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
@@ -25,7 +26,6 @@ from providers.transport import Conversation
 Outcome = tuple[Submission, SubmitResult | Exception, Conversation[SubmitResult] | None]
 
 FENCE = "t.state = ANY(%(states)s) AND t.token = %(token)s AND t.lease_until > now()"
-RETRY_DATABASE_SECONDS = 20
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +39,10 @@ def record(token: UUID, outcomes: Sequence[Outcome], *, sent: bool = True) -> No
     if not outcomes:
         return
     try:
-        _record(token, outcomes, sent=sent)
-    except OperationalError:
+        refused = apart(lambda some: _record(token, some, sent=sent), outcomes)
+        for unwritten, error in refused:
+            _record_unwritable(token, unwritten, error, sent=sent)
+    except AWAY:
         for submission, outcome, _ in outcomes:
             job_id = outcome.job_id if isinstance(outcome, SubmitResult) else None
             log.critical("outcome_not_recorded", submission=str(submission.pk), provider_job_id=job_id)
@@ -50,26 +52,8 @@ def record(token: UUID, outcomes: Sequence[Outcome], *, sent: bool = True) -> No
         wakeups.wake_collect()
 
 
-@retry(
-    retry=retry_if_exception_type(OperationalError),
-    stop=stop_after_delay(RETRY_DATABASE_SECONDS),
-    wait=wait_fixed(0.5),
-    before_sleep=lambda _: close_old_connections(),
-    reraise=True,
-)
+@patiently
 def _record(token: UUID, outcomes: Sequence[Outcome], *, sent: bool) -> None:
-    try:
-        _record_together(token, outcomes, sent=sent)
-    except IntegrityError:
-        # One of them carries a job id that another Submission has: find it alone.
-        if len(outcomes) == 1:
-            _record_second_id(token, outcomes[0])
-            return
-        for outcome in outcomes:
-            _record(token, [outcome], sent=sent)
-
-
-def _record_together(token: UUID, outcomes: Sequence[Outcome], *, sent: bool) -> None:
     accepted, rejected, unknown = [], [], []
     for submission, outcome, conversation in outcomes:
         if isinstance(outcome, SubmitResult):
@@ -80,6 +64,8 @@ def _record_together(token: UUID, outcomes: Sequence[Outcome], *, sent: bool) ->
             unknown.append((submission, outcome, conversation))
     fence = {"token": token, "states": ["sending"] if sent else ["reserved"]}
     with transaction.atomic():
+        # Generations before Submissions, as everywhere.
+        settle.lock(submission.generation_id for submission, _, _ in rejected)
         _accept(accepted, fence)
         _doubt(unknown, fence)
         failures.fail(
@@ -112,7 +98,7 @@ def _accept(accepted: list[Any], fence: dict[str, Any]) -> None:
                 "provider_job_id": result.job_id,
                 "job_handle": dict(result.note),
                 "outputs": [{"url": output.url, "kind": output.kind} for output in result.outputs],
-                "cost": result.cost,
+                "cost": failures.storable_cost(result.cost),
                 "next_poll_at": now + seconds(_first_poll(submission, result)),
                 **_kept(conversation),
             }
@@ -127,21 +113,29 @@ def _accept(accepted: list[Any], fence: dict[str, Any]) -> None:
         )
         for submission, result, _ in accepted:
             if submission.pk in rows and submission.pk not in touched:
-                _late_acceptance(submission, result)
+                _late_acceptance(submission, result, fence["token"])
 
 
-def _late_acceptance(submission: Submission, result: SubmitResult) -> None:
-    """The lease was over: the id is taken if the Submission is unknown and has none, else it is a second charge."""
-    taken = Submission.objects.filter(pk=submission.pk, state="unknown", provider_job_id=None).update(
+def _late_acceptance(submission: Submission, result: SubmitResult, token: UUID) -> None:
+    """The lease was over: the id is taken if the Submission is unknown (or nobody has recovered it yet) and has none,
+    else it is a second charge."""
+    taken = Submission.objects.filter(
+        Q(state="unknown") | Q(state="sending", token=token), pk=submission.pk, provider_job_id=None
+    ).update(
         state="accepted",
         provider_job_id=result.job_id,
         job_handle=dict(result.note),
+        lease_until=None,
         accepted_at=Now(),
         next_poll_at=Now(),
+        error_code="",
+        error_message="",
     )
     log.warning("late_acceptance", submission=str(submission.pk), provider_job_id=result.job_id, taken=bool(taken))
-    known = Submission.objects.filter(pk=submission.pk, provider_job_id=result.job_id).exists()
-    if not taken and not known:
+    ours = Submission.objects.filter(pk=submission.pk, provider_job_id=result.job_id)
+    # A callback may have told the id first, which is all that it tells.
+    known = bool(taken) or ours.filter(job_handle={}).update(job_handle=dict(result.note)) or ours.exists()
+    if not known:
         settle.report(
             Incident.Kind.DUPLICATE_CHARGE, submission, f"The provider also accepted it as job {result.job_id}."
         )
@@ -154,7 +148,7 @@ def _doubt(unknown: list[Any], fence: dict[str, Any]) -> None:
         {
             submission.pk: {
                 "error_code": OutcomeUnknown.code,
-                "error_message": str(error),
+                "error_message": _said(error),
                 **_kept(conversation),
             }
             for submission, error, conversation in unknown
@@ -169,21 +163,34 @@ def _doubt(unknown: list[Any], fence: dict[str, Any]) -> None:
             attempt=submission.number,
             kind=Event.Kind.OUTCOME_UNKNOWN,
             actor=process.actor(),
-            data={"message": str(error)},
+            data={"message": _said(error)},
         )
         for submission, error, _ in unknown
         if submission.pk in touched
     )
 
 
-def _record_second_id(token: UUID, outcome: Outcome) -> None:
-    """The provider gave this Submission a job id that belongs to another one: it proves nothing about ours."""
-    submission, result, conversation = outcome
-    assert isinstance(result, SubmitResult)
-    error = OutcomeUnknown(f"The provider answered with job {result.job_id}, which belongs to another attempt.")
+@patiently
+def _record_unwritable(token: UUID, outcome: Outcome, reason: Exception, *, sent: bool) -> None:
+    """The database does not take this outcome: it proves nothing, and a person must see it.
+
+    Most likely the provider gave this Submission a job id that belongs to another one.
+    """
+    submission, result, _ = outcome
+    if not sent:
+        return  # Nothing billable has left; recovery takes it when its lease is over.
+    if isinstance(result, SubmitResult) and isinstance(reason, IntegrityError):
+        error = OutcomeUnknown(f"The provider answered with job {result.job_id}, which belongs to another attempt.")
+    else:
+        error = OutcomeUnknown(f"The provider's answer could not be stored ({type(reason).__name__}).")
     with transaction.atomic():
-        _doubt([(submission, error, conversation)], {"token": token, "states": ["sending"]})
+        _doubt([(submission, error, None)], {"token": token, "states": ["sending"]})
         settle.report(Incident.Kind.DUPLICATE_CHARGE, submission, error.detail)
+
+
+def _said(error: Exception) -> str:
+    """Words for people. What is no ProviderError is a fault of ours; its own words may hold what was sent."""
+    return error.detail if isinstance(error, ProviderError) else f"It broke off ({type(error).__name__})."
 
 
 def _first_poll(submission: Submission, result: SubmitResult) -> float:

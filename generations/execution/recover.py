@@ -11,15 +11,15 @@ from uuid import UUID
 
 import structlog
 import uuid_utils.compat as uuid
-from django.db import transaction
-from django.db.models import Q
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from generations import wakeups
 from generations.conf import Limits, limits
 from generations.execution import expiry, failures, process, settle
 from generations.execution.accounts import due_for_refresh
-from generations.execution.claim import mature
+from generations.execution.claim import MATURE_BATCH, mature
 from generations.execution.expiry import NotSent, QueueTtlExceeded
 from generations.execution.failures import Failure
 from generations.execution.settle import Ending
@@ -30,15 +30,22 @@ from providers import registry
 from providers.errors import OutcomeUnknown, ProviderError
 
 BATCH = 200
+LONGEST_JOB_ID = 255
 
 log = structlog.get_logger(__name__)
 
 
 def recover() -> dict[str, int]:
-    """Everything that is overdue, in batches. Gives how many of each kind were moved on."""
-    counts = {
-        step.__name__: _all(step) for step in (not_sent, sending, unknown_at_limit, overdue, queued_too_long, cancels)
-    }
+    """Everything that is overdue, in batches. Gives how many of each kind were moved on.
+
+    A kind that cannot be moved on (one bad row) keeps none of the others.
+    """
+    counts = {}
+    for step in (not_sent, sending, unknown_at_limit, overdue, queued_too_long, cancels):
+        try:
+            counts[step.__name__] = _all(step)
+        except Exception:
+            log.exception("recovery_failed", step=step.__name__)
     if any(counts.values()):
         log.info("recovered", **counts)
     return counts
@@ -48,14 +55,14 @@ def not_sent() -> int:
     """``reserved`` with an expired lease: failed, costs no attempt, and the Generation waits again."""
     with transaction.atomic():
         rows = _overdue(Q(state=State.RESERVED, lease_until__lte=Now()))
-        failures.fail(
+        failed = failures.fail(
             [Failure(row, NotSent(), _after_not_sent) for row in rows],
             guard="t.state = 'reserved' AND t.lease_until <= now()",
             params={},
             actor=process.actor(),
         )
         for row in rows:
-            if row.generation.not_sent + 1 >= limits().not_sent_limit:
+            if row.pk in failed and row.generation.not_sent + 1 >= limits().not_sent_limit:
                 settle.report(
                     Incident.Kind.NOT_SENT, row, f"Workers died {row.generation.not_sent + 1} times before sending it."
                 )
@@ -136,18 +143,16 @@ def queued_too_long() -> int:
 
 def cancels() -> int:
     """Cancels whose grace is over: the Generation ends, the attempt lives on until the provider is terminal."""
+    under_way = Submission.objects.filter(state__in=BILLABLE - {State.COLLECTING}, abandoned_at=None)
     with transaction.atomic():
         generations = (
             Generation.objects.select_for_update(skip_locked=True, no_key=True)
-            .filter(status=Status.PROCESSING, cancel_at__lte=Now())
+            # One that is collecting has its result, which wins; it must not take a place here meanwhile.
+            .filter(Exists(under_way.filter(generation=OuterRef("pk"))), status=Status.PROCESSING, cancel_at__lte=Now())
             .order_by("cancel_at")[:BATCH]
         )
         ids = [generation.pk for generation in generations]
-        rows = list(
-            Submission.objects.filter(
-                generation__in=ids, state__in=BILLABLE - {State.COLLECTING}, abandoned_at=None
-            ).select_related("generation", "account")
-        )
+        rows = list(under_way.filter(generation__in=ids).select_related("generation", "account"))
         return len(expiry.cancel(rows, actor="system"))
 
 
@@ -156,22 +161,21 @@ def heard_of(submission_id: UUID, job_id: str) -> bool:
 
     Gives whether anything changed. A job id that another attempt has proves nothing.
     """
-    with transaction.atomic():
-        submission = Submission.objects.select_for_update().filter(pk=submission_id).first()
-        if submission is None:
-            return False
-        taken = Submission.objects.filter(account=submission.account_id, provider_job_id=job_id).exists()
-        if submission.state != State.UNKNOWN or submission.provider_job_id is not None or taken:
-            return False
-        Submission.objects.filter(pk=submission_id).update(
-            state=State.ACCEPTED,
-            provider_job_id=job_id,
-            accepted_at=Now(),
-            next_poll_at=Now(),
-            error_code="",
-            error_message="",
-        )
-        return True
+    if not 0 < len(job_id) <= LONGEST_JOB_ID:
+        return False
+    try:
+        with transaction.atomic():
+            known = Submission.objects.filter(pk=submission_id, state=State.UNKNOWN, provider_job_id=None).update(
+                state=State.ACCEPTED,
+                provider_job_id=job_id,
+                accepted_at=Now(),
+                next_poll_at=Now(),
+                error_code="",
+                error_message="",
+            )
+    except IntegrityError:  # the job of another attempt
+        return False
+    return bool(known)
 
 
 def _after_not_sent(_error: ProviderError, used: Generation, allowed: Limits, _jitter: Callable[[], float]) -> Verdict:
@@ -210,7 +214,8 @@ def _all(step: Callable[[], int]) -> int:
 def tick() -> None:
     """Recover what is overdue, then wake whoever has work: the net below every hint that was lost."""
     recover()
-    mature()
+    while mature() == MATURE_BATCH:
+        pass
     for provider in registry.all():
         if Generation.objects.filter(provider_id=provider.slug, status=Status.PENDING, not_before=None).exists():
             wakeups.wake_dispatch(provider.slug)

@@ -201,7 +201,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='generation',
-            index=models.Index(condition=models.Q(('account__isnull', False), ('not_before', None), ('status', 'pending')), fields=['account', '-priority', 'id'], name='generation_due_pinned'),
+            index=models.Index(condition=models.Q(('account__isnull', False), ('not_before', None), ('status', 'pending')), fields=['account', 'user', '-priority', 'id'], name='generation_due_pinned'),
         ),
         migrations.AddIndex(
             model_name='generation',

@@ -40,7 +40,9 @@ def update_rows(
         assert isinstance(field, models.Field)
         column = [row[name] for row in rows.values()]
         if isinstance(field, models.JSONField):
-            column = [None if value is None else json.dumps(value) for value in column]
+            column = [None if value is None else _json(value) for value in column]
+        else:
+            column = [storable(value) for value in column]
         values[f"column_{name}"] = column
         arrays.append(f"%(column_{name})s::{_array_type(field)}")
         columns.append(str(field.column))
@@ -55,6 +57,23 @@ def update_rows(
     with connection.cursor() as cursor:
         cursor.execute(sql, {**values, **(params or {})})
         return {row[0]: row[1:] for row in cursor.fetchall()}
+
+
+def storable(value: Any) -> Any:
+    """``value`` as PostgreSQL takes it: a provider may say NUL or half a surrogate pair, which are no text."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return value
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value)
+    # Only escapes can be wrong in it, and they are rare.
+    return json.dumps(storable(value)) if "\\u0000" in text or "\\ud" in text else text
 
 
 def _array_type(field: models.Field[Any, Any]) -> str:

@@ -108,7 +108,7 @@ class Generation(models.Model):
             ),
             # the claim: the due rows that wait for one account
             models.Index(
-                fields=["account", "-priority", "id"],
+                fields=["account", "user", "-priority", "id"],
                 name="generation_due_pinned",
                 condition=Q(status="pending", not_before=None, account__isnull=False),
             ),
