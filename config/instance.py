@@ -22,6 +22,7 @@ from config.stack import Addresses, StackError, programs, responds, worker_sizes
 from config.supervisor import Supervisor
 
 READY_SECONDS = 90
+WORKING_SECONDS = 60
 FLOWER_PORT = 5555
 
 
@@ -122,6 +123,20 @@ class Instance:
             self.console.doing("Waiting for the web process")
             time.sleep(0.1)
         self.console.step(f"Answering at {self.addresses.web_url}")
+
+    def wait_working(self) -> None:
+        """Until beat and the workers have shown that they live. Raises StackError when they do not."""
+        end = time.monotonic() + WORKING_SECONDS
+        while not responds(f"{self.addresses.web_url}/readyz"):
+            if self.stopping():
+                raise StackError("Stopped before everything was up.")
+            if time.monotonic() > end:
+                raise StackError(
+                    f"The web process answers, but not everything works: {self.addresses.web_url}/readyz says what."
+                )
+            self.console.doing("Waiting for the workers")
+            time.sleep(0.5)
+        self.console.step("Beat and workers at work")
 
     def run(self, story: Callable[[], None], *, then_stop: bool) -> None:
         """Watch the processes while ``story`` runs in a thread (HTTP only: it starts no process).

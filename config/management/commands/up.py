@@ -54,28 +54,32 @@ class Command(BaseCommand):
 
             def story() -> None:
                 works: list[Work] = []
+                well = True
                 try:
                     instance.wait_ready()
-                    if not options["no_demo"]:
+                    if options["no_demo"]:
+                        instance.wait_working()
+                    else:
                         console.say("  Making the first picture and the first video")
                         client = Client(addresses.web_url, found.token)
                         works = do_main_job(client, folder / "demo", console.works, stopped=instance.stopping)
                 except (StackError, JobError) as error:
+                    well = False
                     if not instance.stopping():
                         console.say(f"\n  {error} {instance.trouble()}")
                 if not instance.stopping():
-                    console.say(closing(addresses, found, works, folder))
+                    console.say(closing(addresses, found, works, folder, well=well))
                     console.echo = True
 
             instance.run(story, then_stop=False)
             console.say(f"Stopped. The data stays in {folder}.")
 
 
-def closing(addresses: Addresses, found: Logins, works: list[Work], folder: Path) -> str:
+def closing(addresses: Addresses, found: Logins, works: list[Work], folder: Path, *, well: bool) -> str:
     """The block at the end: where everything is, and what to do next."""
     password = found.password or "(the one you set)"
     body = {"operation_type": "text_to_image", "provider_id": "modelslab", "params": {"prompt": "a fox in the snow"}}
-    lines = ["", "  Darkroom is running.", ""]
+    lines = ["", f"  Darkroom is running{'' if well else ', but not everything works: see above'}.", ""]
     for work in works:
         name = "Picture" if work.operation_type.endswith("image") else "Video"
         lines += [f"    {name:<9} {output['path']}" for output in work.outputs]
