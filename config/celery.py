@@ -85,21 +85,31 @@ def _reconnect_where_it_broke(**_: Any) -> None:
             connection.close_if_unusable_or_obsolete()
 
 
+def declared(seconds: float) -> str:
+    """The description of a task that this file declares: it tells an interval that was edited from an old one."""
+    return f"{DECLARED} every {seconds:.0f} s. The interval may be changed here."
+
+
 def sync_beat_schedule(**_: Any) -> None:
     """Write ``BEAT`` to django-celery-beat's tables, after migrate.
 
-    Intervals that an operator edited in the admin stay; what is no longer declared goes.
+    Intervals that an operator edited in the admin stay; what is no longer declared goes. Each message expires after
+    its interval.
     """
     from django_celery_beat.models import IntervalSchedule, PeriodicTask  # noqa: PLC0415
 
     for name, (task, seconds) in BEAT.items():
-        interval, _ = IntervalSchedule.objects.get_or_create(every=int(seconds), period=IntervalSchedule.SECONDS)
-        PeriodicTask.objects.get_or_create(
-            name=name,
-            defaults={"task": task, "interval": interval, "expire_seconds": int(seconds), "description": DECLARED},
-        )
-        PeriodicTask.objects.filter(name=name).exclude(task=task).update(task=task)
-    PeriodicTask.objects.filter(description=DECLARED).exclude(name__in=BEAT).delete()
+        wanted = {"every": int(seconds), "period": IntervalSchedule.SECONDS}
+        # Nothing keeps an operator from making the same interval twice.
+        interval = IntervalSchedule.objects.filter(**wanted).first() or IntervalSchedule.objects.create(**wanted)
+        row = PeriodicTask.objects.filter(name=name).select_related("interval").first()
+        row = row or PeriodicTask(name=name, interval=interval, description=declared(seconds))
+        every = row.interval.schedule.run_every.total_seconds()
+        if row.description == declared(every):
+            row.interval, every = interval, seconds
+        row.task, row.description, row.expire_seconds = task, declared(seconds), int(every)
+        row.save()
+    PeriodicTask.objects.filter(description__startswith=DECLARED).exclude(name__in=BEAT).delete()
 
 
-DECLARED = "Declared in config/celery.py; its interval may be changed here."
+DECLARED = "Declared in config/celery.py:"

@@ -14,9 +14,8 @@ from kombu.exceptions import OperationalError
 
 from config.celery import BEAT, QUEUES
 from generations.models import Heartbeat
-from generations.wakeups import SENT
+from generations.wakeups import CANARY, SENT
 
-CANARY = "generations.tasks.canary"
 REPLY_SECONDS = 3.0
 ROUND_TRIP_SECONDS = 15.0
 START = "Start the processes: python3 manage.py up (or the services of docker-compose.yml)."
@@ -105,7 +104,7 @@ def tasks(app: Celery) -> str:
     registered = app.control.inspect(timeout=REPLY_SECONDS).registered() or {}
     if not registered:
         raise Unwell("no worker answers, so nothing is known about their tasks", START)
-    sent = {*SENT, CANARY, *(task for task, _ in BEAT.values())}
+    sent = {*SENT, *(task for task, _ in BEAT.values())}
     for worker, known in registered.items():
         unknown = sorted(sent - {name.split(" ")[0] for name in known})
         if unknown:

@@ -21,14 +21,16 @@ DISPATCH = "generations.tasks.dispatch"
 POLL = "generations.tasks.poll"
 COLLECT = "generations.tasks.collect"
 REFRESH = "generations.tasks.refresh_credits"
+CANARY = "generations.tasks.canary"
 
 SENT: dict[str, frozenset[str]] = {
     DISPATCH: frozenset({"provider_id"}),
     POLL: frozenset(),
     COLLECT: frozenset(),
     REFRESH: frozenset(),
+    CANARY: frozenset({"name"}),  # sent by doctor
 }
-"""Every task name that is sent from here, with its arguments: a system check binds them to the tasks' signatures."""
+"""Every task name that is sent, with its arguments: a system check binds them to the tasks' signatures."""
 
 MARKER_SECONDS = 5
 SILENCE_SECONDS = 3.0

@@ -52,6 +52,7 @@ class Account(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid7, editable=False)
     provider_id = models.CharField("provider", max_length=40)
     label = models.CharField(max_length=80, help_text="A name for people, unique at this provider.")
+    # indexed: a user's own accounts
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,

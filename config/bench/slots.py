@@ -5,15 +5,20 @@ The peer is the usual ``SELECT ... FOR UPDATE SKIP LOCKED`` on the account's row
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 import uuid
+from dataclasses import dataclass
+from statistics import median
 
 from django.db import connection, transaction
 
 from accounts.models import Account
+from config.bench.cpu import Meter
 from config.bench.house import House
 from config.bench.load import in_parallel
-from config.bench.result import Row
+from config.bench.result import Row, median_ratio
 from generations.execution.claim import claim
 from generations.fingerprint import fingerprint
 from generations.models import Generation, Submission
@@ -22,42 +27,65 @@ from generations.models.clock import database_now
 SLOTS = 500
 CLAIMERS = 32
 ASK = 4
+MOST_TRIES = 50_000
 
 
-def measure(house: House) -> Row:
+@dataclass(frozen=True, slots=True)
+class Round:
+    """All slots taken once, by one side."""
+
+    per_second: float
+    cpu_us: float
+    oversubscribed: int
+    false_full: float
+
+
+def measure(house: House, *, pairs: int) -> Row:
     """More work than slots; every claimer goes on until it is told that there is no slot."""
     account = house.sandbox_account("pixverse", limit=SLOTS)
+    rounds = [(_ours(house, account), _theirs(account)) for _ in range(pairs)]
+    ours = [one for one, _ in rounds]
+    wrong = sum(one.oversubscribed for one in ours)
+    refused = sum(one.false_full for one in ours)
+    return Row(
+        id="P7",
+        what=f"{CLAIMERS} claimers on one account with {SLOTS} slots, against SKIP LOCKED: slots/s",
+        goal="0 oversubscribed, 0 false full",
+        reached=wrong == 0 and refused == 0,
+        ratio=median_ratio([(one.per_second, other.per_second) for one, other in rounds]),
+        figures={
+            "oversubscribed": wrong,
+            "false_full": int(refused),
+            "skip_locked_false_full_percent": round(median(other.false_full for _, other in rounds) * 100),
+            "cpu_ratio": round(median_ratio([(one.cpu_us, other.cpu_us) for one, other in rounds]), 2),
+            "cpu_us_ours": round(ours[-1].cpu_us),
+            "cpu_us_skip_locked": round(rounds[-1][1].cpu_us),
+        },
+    )
+
+
+def _ours(house: House, account: Account) -> Round:
+    """One round of claims; ``false_full``: how many claimers were told "full" while a slot was free."""
+    Submission.objects.all().delete()
+    Generation.objects.all().delete()
     _wait_for_slots(house.user_id, SLOTS + CLAIMERS * ASK)
     false_full, lock = [], threading.Lock()
 
     def claimer() -> None:
-        while True:
-            got = claim("pixverse", uuid.uuid4(), ASK)
-            if not got:
-                held = Submission.objects.holding_slot().filter(account=account).count()
-                if held < SLOTS:
-                    with lock:
-                        false_full.append(held)
-                break
+        while claim("pixverse", uuid.uuid4(), ASK):
+            pass
+        held = Submission.objects.holding_slot().filter(account=account).count()
+        if held < SLOTS:
+            with lock:
+                false_full.append(held)
         connection.close()
 
+    meter, started = Meter([os.getpid()]), time.perf_counter()
     in_parallel([claimer] * CLAIMERS)
+    seconds, cpu = time.perf_counter() - started, meter.seconds()
     slots = list(Submission.objects.holding_slot().filter(account=account).values_list("slot", flat=True))
-    oversubscribed = len(slots) - len(set(slots)) + max(0, len(slots) - SLOTS)
-    share = _peer_false_full(account)
-    return Row(
-        id="P7",
-        what=f"{CLAIMERS} claimers on one account with {SLOTS} slots: oversubscribed + false full",
-        goal="0 oversubscribed, 0 false full",
-        reached=oversubscribed == 0 and not false_full and len(slots) == SLOTS,
-        ratio=None,
-        figures={
-            "slots_taken": len(slots),
-            "oversubscribed": oversubscribed,
-            "false_full": len(false_full),
-            "skip_locked_false_full_percent": round(share * 100),
-        },
-    )
+    oversubscribed = len(slots) - len(set(slots)) + abs(len(slots) - SLOTS)
+    return Round(SLOTS / seconds, cpu / SLOTS * 1e6, oversubscribed, len(false_full))
 
 
 def _wait_for_slots(user_id: int, count: int) -> None:
@@ -84,24 +112,34 @@ def _wait_for_slots(user_id: int, count: int) -> None:
     )
 
 
-def _peer_false_full(account: Account) -> float:
-    """The share of SKIP LOCKED tries that find "no account" although it has free slots."""
+def _theirs(account: Account) -> Round:
+    """The same slots by SKIP LOCKED on the account's row, a row per slot; a claimer that finds it locked tries again.
+
+    ``false_full``: the share of tries that found "no account" although slots were free.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE bench_row")
     full, tries, lock = [0], [0], threading.Lock()
 
     def claimer() -> None:
-        for _ in range(SLOTS // CLAIMERS):
+        open_slots = True
+        while open_slots and tries[0] < MOST_TRIES:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute(
-                    'SELECT id FROM accounts_account WHERE id = %s AND "limit" > 0 FOR UPDATE SKIP LOCKED',
+                    "SELECT (SELECT count(*) FROM bench_row)"
+                    " FROM accounts_account WHERE id = %s FOR UPDATE SKIP LOCKED",
                     [account.pk],
                 )
                 found = cursor.fetchone()
-                if found:
-                    cursor.execute("UPDATE accounts_account SET last_used_at = now() WHERE id = %s", [account.pk])
+                if found and found[0] < SLOTS:
+                    cursor.execute("INSERT INTO bench_row DEFAULT VALUES")
+                open_slots = not found or found[0] < SLOTS
             with lock:
                 tries[0] += 1
                 full[0] += found is None
         connection.close()
 
+    meter, started = Meter([os.getpid()]), time.perf_counter()
     in_parallel([claimer] * CLAIMERS)
-    return full[0] / tries[0]
+    seconds, cpu = time.perf_counter() - started, meter.seconds()
+    return Round(SLOTS / seconds, cpu / SLOTS * 1e6, 0, full[0] / tries[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.forms import ModelForm
+from django.http import HttpRequest
 from django_celery_beat.admin import ClockedScheduleAdmin as BaseClocked
 from django_celery_beat.admin import CrontabScheduleAdmin as BaseCrontab
 from django_celery_beat.admin import PeriodicTaskAdmin as BasePeriodicTask
@@ -40,6 +42,12 @@ class PeriodicTaskAdmin(BasePeriodicTask, ConsoleAdmin[PeriodicTask]):  # type: 
     date_hierarchy = None
     actions = ("enable_tasks", "disable_tasks", "run_tasks")
     list_fullwidth = False
+
+    def save_model(self, request: HttpRequest, obj: PeriodicTask, form: ModelForm[PeriodicTask], change: bool) -> None:  # noqa: FBT001
+        """A message expires after its interval, also after one that was edited."""
+        if obj.interval is not None and obj.expires is None:
+            obj.expire_seconds = int(obj.interval.schedule.run_every.total_seconds())
+        super().save_model(request, obj, form, change)
 
 
 @admin.register(IntervalSchedule, SolarSchedule)

@@ -78,6 +78,7 @@ class GenerationInput(models.Model):
     """An input of a Generation: which Asset plays which role."""
 
     generation = models.ForeignKey(Generation, on_delete=models.CASCADE, db_index=False, related_name="inputs")
+    # indexed: is this Asset still needed
     asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="used_by")
     role = models.CharField(max_length=40)
     index = models.PositiveSmallIntegerField()

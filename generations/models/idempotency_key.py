@@ -12,9 +12,10 @@ from generations.models.generation import Generation
 class IdempotencyKey(models.Model):
     """Committed together with what it answers; the same key is answered with the same Generation."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+")
     key = models.CharField(max_length=255)
     body_sha256 = models.CharField(max_length=64, help_text="The same key with another body is refused.")
+    # indexed: a Generation that cleanup removes takes its keys along
     generation = models.ForeignKey(Generation, on_delete=models.CASCADE, related_name="+")
     reused = models.BooleanField(help_text="What the first answer said.")
     expires_at = models.DateTimeField()
@@ -22,7 +23,7 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key")]
-        # cleanup
+        # cleanup: which keys are forgotten
         indexes = [models.Index(fields=["expires_at"], name="idempotency_key_expires")]
 
     def __str__(self) -> str:

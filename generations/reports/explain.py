@@ -11,9 +11,9 @@ from generations.lifecycle import Status
 from generations.models import Generation, Heartbeat, Submission
 from generations.models.clock import database_now
 from generations.reports.capacity import Standing, standings
-from generations.reports.clock import relative, span
 from generations.reports.eta import MOST_AHEAD, count_ahead, eta_of
 from generations.reports.sentences import provider_title, reason
+from generations.reports.spans import relative, span
 from generations.reports.timeline import timeline
 from generations.reports.waiting import WaitReason
 from generations.reports.waiting import reason as wait_reason

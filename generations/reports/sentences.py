@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from generations.models import Event, Submission
-from generations.reports.clock import span
+from generations.reports.spans import span
 from providers import registry
 from providers.registry import UnknownProvider
 

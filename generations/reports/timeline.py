@@ -82,8 +82,12 @@ def _attempt(submission: Submission) -> Iterator[Line]:
     number, account = submission.number, submission.account
     title = provider_title(account.provider_id)
 
+    # The process that a Submission names is its dispatcher; who polled and collected stands in the Events.
+    dispatcher = f"worker:{submission.process.partition(' ')[0]}" if submission.process else ""
+
     def line(at: datetime, rank: int, kind: str, text: str, **data: Any) -> Line:
-        return Line(at, rank, f"attempt_{kind}", text, submission.process.partition(" ")[0], number, data)
+        actor = dispatcher if kind in {"reserved", "sent", "accepted"} else ""
+        return Line(at, rank, f"attempt_{kind}", text, actor, number, data)
 
     yield line(
         submission.created_at,

@@ -17,7 +17,7 @@ from config.bench.result import Row
 MEASURES: dict[str, Callable[[House, int, float], Row]] = {
     "P1": lambda where, pairs, scale: accept.measure(where, pairs=pairs, size=int(800 * scale)),
     "P5": lambda where, pairs, scale: lifecycle.measure(where, pairs=pairs, size=int(300 * scale)),
-    "P7": lambda where, _pairs, _scale: slots.measure(where),
+    "P7": lambda where, pairs, _scale: slots.measure(where, pairs=pairs),
     "P11": lambda where, _pairs, scale: latency.measure(where, size=max(5, int(40 * scale))),
 }
 

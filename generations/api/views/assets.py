@@ -18,7 +18,7 @@ from generations.api.answers import AssetPage
 from generations.api.problems import Problem
 from generations.api.views.base import ApiView, answer, caller, plain
 from generations.conf import limits
-from generations.intake import uploads
+from generations.intake import inputs
 from generations.models import Asset
 
 FORM_OVERHEAD = 64 * 1024
@@ -46,7 +46,7 @@ class AssetListView(ApiView):
         """201 with the stored file; the same bytes give the same Asset."""
         http = plain(given)
         file = _file(given, http)
-        row = uploads.store_upload(caller(given).pk, cast("BinaryIO", file), name=(file.name or "")[-LONGEST_NAME:])
+        row = inputs.store_upload(caller(given).pk, cast("BinaryIO", file), name=(file.name or "")[-LONGEST_NAME:])
         told = representation.asset(http, row)
         return answer(told, 201, Location=http.build_absolute_uri(f"/api/v1/assets/{row.pk}"))
 

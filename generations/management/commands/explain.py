@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from generations.management.output import as_json, table
-from generations.reports.clock import both, span
 from generations.reports.explain import explain
 from generations.reports.lookup import IdError, find
+from generations.reports.spans import both, span
 
 
 class Command(BaseCommand):

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from generations.intake.requeue import Filters, Retried, Woken, failed, requeue, retry_failed
 from generations.lifecycle import Status
 from generations.management.output import as_json, moment, positive, table
-from generations.reports.clock import span
 from generations.reports.lookup import IdError, find
+from generations.reports.spans import span
 from providers import registry
 from providers.registry import UnknownProvider
 

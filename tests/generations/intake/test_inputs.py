@@ -20,8 +20,7 @@ from werkzeug import Response
 from generations import storage
 from generations.intake import inputs
 from generations.intake.errors import Invalid, NotFound, Refusal
-from generations.intake.inputs import InputRef, resolve
-from generations.intake.uploads import store_upload
+from generations.intake.inputs import InputRef, resolve, store_upload
 from generations.intake.validation import validated_params
 from generations.models import Asset
 from providers import fetch

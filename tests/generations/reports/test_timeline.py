@@ -125,7 +125,13 @@ def test_gives_the_account_choice_and_the_process_as_data() -> None:
     [line] = [one for one in timeline(story()) if one["kind"] == "attempt_reserved" and one["attempt"] == 2]
     assert line["data"]["choice"]["among"] == 2
     assert line["data"]["process"].startswith("host/4711")
-    assert line["actor"] == "host/4711"
+    assert line["actor"] == "worker:host/4711"
+
+
+def test_names_the_dispatcher_only_for_what_the_dispatcher_did() -> None:
+    actors = {one["kind"]: one["actor"] for one in timeline(story()) if one["attempt"] == 2}
+    assert actors["attempt_sent"] == "worker:host/4711"
+    assert actors["attempt_ended"] == ""
 
 
 def test_is_json_with_times_in_utc() -> None:

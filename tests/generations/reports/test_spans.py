@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from generations.reports.clock import both, relative, span
+from generations.reports.spans import both, relative, span
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 
