@@ -267,21 +267,18 @@ def _cost(submission: Submission, result: PollResult) -> Decimal | None:
 
 
 def _is_lost(submission: Submission, now: datetime) -> bool:
-    first = submission.first_missed_at
-    return (
-        submission.misses + 1 >= MISSES
-        and first is not None
-        and (now - first).total_seconds() >= limits().missing_grace
-    )
+    long = _lasts(submission.first_missed_at, now, limits().missing_grace)
+    return long and submission.misses + 1 >= MISSES
 
 
 def _is_empty(submission: Submission, now: datetime) -> bool:
-    first = submission.first_empty_at
-    return (
-        submission.empties + 1 >= EMPTIES
-        and first is not None
-        and (now - first).total_seconds() >= limits().empty_grace
-    )
+    long = _lasts(submission.first_empty_at, now, limits().empty_grace)
+    return long and submission.empties + 1 >= EMPTIES
+
+
+def _lasts(since: datetime | None, now: datetime, grace: float) -> bool:
+    """Whether it has been so for at least ``grace`` seconds."""
+    return since is not None and (now - since).total_seconds() >= grace
 
 
 def _deadline_is_over(submission: Submission, outcome: PollResult | Exception, now: datetime) -> bool:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from generations.conf import limits
-from generations.intake.request import Request, prepare
-from generations.lifecycle import LIVE, Status
+from generations.intake.request import Request, Reuse, may_answer, prepare
+from generations.lifecycle import Status
 from generations.models import Generation
 from generations.models.clock import database_now
 from generations.reports.capacity import standings
-from generations.reports.eta import eta_seconds
+from generations.reports.eta import eta_seconds, model_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ def quote(user_id: int, request: Request) -> Quote:
     """
     generation = prepare(user_id, request).generation
     reuses, conflict = _holder(generation, request.reuse)
-    model = str(generation.params.get("model") or generation.params.get("model_id") or "")
+    model = model_of(generation.params)
     return Quote(
         price=0 if reuses else generation.price,
         reuses=reuses,
@@ -44,19 +42,15 @@ def quote(user_id: int, request: Request) -> Quote:
     )
 
 
-def _holder(generation: Generation, reuse: str) -> tuple[Generation | None, Generation | None]:
+def _holder(generation: Generation, reuse: Reuse) -> tuple[Generation | None, Generation | None]:
     if reuse == "none":
         return None, None
     holder = Generation.objects.filter(user_id=generation.user_id, active_fingerprint=generation.fingerprint).first()
     if holder is None:
         return None, None
-    if holder.status in LIVE:
+    if may_answer(holder, reuse, database_now()):
         return holder, None
-    if holder.status != Status.COMPLETED:
-        return None, holder
-    oldest = database_now() - timedelta(days=limits().reuse_days)
-    young = holder.completed_at is not None and holder.completed_at >= oldest
-    return (holder if reuse == "completed" and young else None), None
+    return None, None if holder.status == Status.COMPLETED else holder
 
 
 def _accounts(user_id: int, request: Request) -> list[dict[str, Any]]:

@@ -130,9 +130,7 @@ def prepare(user_id: int, request: Request) -> Prepared:
     return Prepared(generation, inputs)
 
 
-def store(
-    prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None = None, actor: str, kind: str = "accepted"
-) -> Accepted:
+def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None = None, actor: str) -> Accepted:
     """T1: insert the Generation unless its request has an answer already; three rounds at most.
 
     Raises:
@@ -151,7 +149,7 @@ def store(
             if generation.not_before is not None and generation.not_before <= now:
                 generation.not_before = None
             if _insert(generation):
-                _complete_insert(prepared, idempotency, actor, now, kind)
+                _complete_insert(prepared, idempotency, actor, now)
                 return Accepted(generation, reused=False)
             answer = _existing(generation, reuse, now)
             if answer is not None:
@@ -170,7 +168,7 @@ def _insert(generation: Generation) -> bool:
     return Generation.objects.filter(pk=generation.pk).exists()
 
 
-def _complete_insert(prepared: Prepared, idempotency: Idempotency | None, actor: str, now: datetime, kind: str) -> None:
+def _complete_insert(prepared: Prepared, idempotency: Idempotency | None, actor: str, now: datetime) -> None:
     """The rest of T1, beside the inserted Generation."""
     generation = prepared.generation
     if idempotency is not None:
@@ -186,7 +184,7 @@ def _complete_insert(prepared: Prepared, idempotency: Idempotency | None, actor:
             raise PaymentRequired(
                 balance=error.balance, required=error.required, operation_type=generation.operation_type
             ) from error
-    Event.objects.create(generation=generation, kind=kind, actor=actor)
+    Event.objects.create(generation=generation, kind=Event.Kind.ACCEPTED, actor=actor)
     if generation.not_before is None:
         transaction.on_commit(lambda: wakeups.wake_dispatch(generation.provider_id))
 
@@ -202,8 +200,7 @@ def _existing(generation: Generation, reuse: Reuse, now: datetime) -> Generation
     ).first()
     if holder is None:
         return None
-    oldest = now - timedelta(days=limits().reuse_days)
-    if holder.status in LIVE:
+    if may_answer(holder, reuse, now):
         return holder
     if holder.status != Status.COMPLETED:
         raise Conflict.naming(
@@ -212,15 +209,26 @@ def _existing(generation: Generation, reuse: Reuse, now: datetime) -> Generation
             "Wait until that is known, or insist with reuse=none.",
             holder.pk,
         )
-    if reuse == "completed" and holder.completed_at is not None and holder.completed_at >= oldest:
-        return holder
-    usable = Q(completed_at__gte=oldest) if reuse == "completed" else Q(pk=None)
+    usable = Q(completed_at__gte=_oldest(now)) if reuse == "completed" else Q(pk=None)
     lost = Generation.objects.filter(
         ~usable, pk=holder.pk, status=Status.COMPLETED, active_fingerprint=holder.active_fingerprint
     ).update(active_fingerprint=None)
     if lost:
         Event.objects.create(generation=holder, kind=Event.Kind.CLAIM_LOST, actor=f"user:{holder.user_id}")
     return None
+
+
+def may_answer(holder: Generation, reuse: Reuse, now: datetime) -> bool:
+    """Whether the holder of the claim answers the same request: live, or completed lately where that may be reused."""
+    if holder.status in LIVE:
+        return True
+    completed_at = holder.completed_at if holder.status == Status.COMPLETED else None
+    return reuse == "completed" and completed_at is not None and completed_at >= _oldest(now)
+
+
+def _oldest(now: datetime) -> datetime:
+    """What completed before this answers nothing any more."""
+    return now - timedelta(days=limits().reuse_days)
 
 
 def _replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
