@@ -49,6 +49,12 @@ class Account(models.Model):
     The slots in use are the open Submissions; there is no counter here to drift.
     """
 
+    class CallbackForm(models.TextChoices):
+        """How the body of a signed callback is written before it is signed."""
+
+        QUERY = "query", "As a URL-encoded query string"
+        RAW = "raw", "The percent-encoded body"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid7, editable=False)
     provider_id = models.CharField("provider", max_length=40)
     label = models.CharField(max_length=80, help_text="A name for people, unique at this provider.")
@@ -90,8 +96,19 @@ class Account(models.Model):
     balance_floor = models.DecimalField(
         max_digits=14, decimal_places=4, default=0, help_text="Below this balance it is given no new work."
     )
+    daily_cap = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Most attempts per day (UTC). Empty: no cap."
+    )
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     callback_token = models.CharField(max_length=64, default=_callback_token, unique=True, editable=False)
+    webhook_secret_encrypted = models.BinaryField(null=True, editable=False)
+    callback_form = models.CharField(
+        "signed form of callbacks",
+        max_length=8,
+        choices=CallbackForm,
+        default=CallbackForm.QUERY,
+        help_text="What a signed callback's signature covers; the provider's documents and clients disagree.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = AccountQuerySet.as_manager()

@@ -15,7 +15,17 @@ from django.utils.safestring import SafeString
 from accounts.admin.base import HistoryAdmin
 from accounts.admin.words import NOTHING, ago, amount, label, pretty_json
 from generations.lifecycle import HOLDS_SLOT, State
-from generations.models import AccountExclusion, Asset, Event, GenerationInput, Heartbeat, IdempotencyKey, Submission
+from generations.models import (
+    AccountExclusion,
+    Asset,
+    CallbackNonce,
+    Event,
+    GenerationInput,
+    Heartbeat,
+    IdempotencyKey,
+    Submission,
+    Switch,
+)
 from generations.signing import content_url
 
 if TYPE_CHECKING:
@@ -281,3 +291,19 @@ class HeartbeatAdmin(HistoryAdmin[Heartbeat]):
     def age(self, row: Heartbeat) -> SafeString | str:
         """How long ago."""
         return ago(row.at)
+
+
+@admin.register(CallbackNonce)
+class CallbackNonceAdmin(HistoryAdmin[CallbackNonce]):
+    """Signed callbacks that were taken lately."""
+
+    list_display = ("nonce", "account", "expires_at")
+    list_select_related = ("account",)
+
+
+@admin.register(Switch)
+class SwitchAdmin(HistoryAdmin[Switch]):
+    """What is stopped, by whom and why."""
+
+    list_display = ("key", "reason", "actor", "created_at")
+    ordering = ("-pk",)

@@ -24,15 +24,18 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Providers and credits",
         (
             ("Accounts", "key", "accounts.account"),
+            ("Provider settings", "tune", "generations.providersetting"),
             ("Prices", "sell", "accounts.price"),
             ("Wallets", "account_balance_wallet", "accounts.wallet"),
             ("Ledger", "receipt_long", "accounts.ledgerentry"),
+            ("Balances", "monitoring", "accounts.balancereading"),
         ),
     ),
     (
         "People",
         (
             ("Users", "person", "auth.user"),
+            ("User caps", "speed", "accounts.usercap"),
             ("Groups", "group", "auth.group"),
             ("API tokens", "vpn_key", "knox.authtoken"),
         ),
@@ -44,6 +47,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Inputs", "input", "generations.generationinput"),
             ("Account refusals", "block", "generations.accountexclusion"),
             ("Idempotency keys", "fingerprint", "generations.idempotencykey"),
+            ("Switches", "toggle_on", "generations.switch"),
+            ("Callback nonces", "tag", "generations.callbacknonce"),
             ("Heartbeats", "ecg_heart", "generations.heartbeat"),
             ("Periodic tasks", "schedule", "django_celery_beat.periodictask"),
             ("Intervals", "timer", "django_celery_beat.intervalschedule"),

@@ -1,21 +1,27 @@
 """One file per noun."""
 
 from generations.models.asset import Asset, GenerationInput
+from generations.models.callback_nonce import CallbackNonce
 from generations.models.event import Event
 from generations.models.generation import Generation
 from generations.models.heartbeat import Heartbeat
 from generations.models.idempotency_key import IdempotencyKey
 from generations.models.incident import Incident
+from generations.models.provider_setting import ProviderSetting
 from generations.models.submission import AccountExclusion, Submission
+from generations.models.switch import Switch
 
 __all__ = [
     "AccountExclusion",
     "Asset",
+    "CallbackNonce",
     "Event",
     "Generation",
     "GenerationInput",
     "Heartbeat",
     "IdempotencyKey",
     "Incident",
+    "ProviderSetting",
     "Submission",
+    "Switch",
 ]

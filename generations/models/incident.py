@@ -24,6 +24,8 @@ class Incident(models.Model):
         NOT_SENT = "not_sent", "Workers died again and again before they sent it"
         ACCOUNT_REFUSED = "account_refused", "The provider refuses an account's credentials"
         STORAGE = "storage", "A result could not be stored"
+        POISON = "poison", "Workers died again and again at the same work; it was stopped"
+        DRIFT = "drift", "An account's balance is not what its attempts explain"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid7, editable=False)
     kind = models.CharField(max_length=20, choices=Kind)

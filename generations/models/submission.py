@@ -37,6 +37,13 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
 class Submission(models.Model):
     """One attempt. People see it as "Attempt"."""
 
+    class Resolution(models.TextChoices):
+        """What a person said of an unknown outcome: Event ``resolved`` has the note and the actor."""
+
+        BILLED = "billed", "The provider took it, and billed it"
+        NOT_BILLED = "not_billed", "The provider never took it"
+        RESUBMIT = "resubmit", "Asked again all the same"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid7, editable=False)
     generation = models.ForeignKey(Generation, on_delete=models.CASCADE, db_index=False, related_name="submissions")
     number = models.PositiveSmallIntegerField()
@@ -51,6 +58,12 @@ class Submission(models.Model):
     poll_token = models.UUIDField(null=True, help_text="The poller's; a stale one touches no row.")
     next_poll_at = models.DateTimeField(null=True)
     callback_token = models.CharField(max_length=64, default=_callback_token)
+    told_job_id = models.CharField(
+        max_length=255, blank=True, help_text="The job that a callback named before the submit's own answer came."
+    )
+    unwritten_claims = models.PositiveSmallIntegerField(
+        default=0, help_text="How often a worker took it since something was last written about it."
+    )
 
     provider_job_id = models.CharField(max_length=255, null=True)  # noqa: DJ001  (unique where set)
     job_handle = models.JSONField(default=dict, help_text="What the adapter noted at submit for its polls.")
@@ -70,6 +83,12 @@ class Submission(models.Model):
     collect_tries = models.PositiveSmallIntegerField(default=0)
     cost = models.DecimalField(max_digits=14, decimal_places=4, null=True, help_text="What the provider says it took.")
     cost_at_risk = models.BooleanField(default=False, help_text="It ended without us knowing what it cost.")
+    evidence = models.JSONField(
+        null=True, help_text="What the provider's own list of recent work says about an unknown outcome."
+    )
+    resolution = models.CharField(
+        max_length=12, choices=Resolution, blank=True, help_text="What a person said of an unknown outcome."
+    )
     process = models.CharField(max_length=200, blank=True, help_text="Which process ran it, with its code version.")
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -127,6 +146,16 @@ class Submission(models.Model):
             ),
             # recovery: unknown ones at their limit
             models.Index(fields=["limit_at"], name="submission_unknown", condition=Q(state="unknown")),
+            # the reconciler: unknown ones that are due for another look at the provider
+            models.Index(fields=["next_poll_at"], name="submission_reconcile", condition=Q(state="unknown")),
+            # the inbox: what a person may still say something about
+            models.Index(
+                fields=["-id"],
+                name="submission_inbox",
+                condition=Q(resolution="") & (Q(state="unknown") | Q(cost_at_risk=True)),
+            ),
+            # one provider job was already known to another attempt: matching the provider's list
+            models.Index(fields=["account", "sent_at"], name="submission_sent", condition=Q(sent_at__isnull=False)),
             # callbacks: the attempt that a token belongs to
             models.Index(fields=["callback_token"], name="submission_callback_token"),
             # an account's attempts, newest first: the console

@@ -23,12 +23,23 @@ EVENTS = {
     KIND.RECOVERED: "{attempt} was left by its worker and taken over.",
     KIND.OUTCOME_UNKNOWN: "{attempt} may have reached the provider or not{because}. It is not sent again by itself.",
     KIND.CALLBACK: "The provider called back.",
+    KIND.FOUND: "{attempt} was found in the provider's own list: it is job {job}.",
+    KIND.EVIDENCE: "The provider's own list was read for {attempt}{because}.",
+    KIND.RESUBMITTED: "{attempt} was not heard of, and its provider bills nobody: it is asked once more.",
+    KIND.RESOLVED: "A person said of {attempt}: {decision}{because}.",
     KIND.COLLECT_FAILED: "The result of {attempt} could not be fetched and stored ({reason}).",
     KIND.ABANDONED: "{attempt} may still be billed: it is followed on by itself until the provider is done.",
     KIND.LATE_RESULT: "{attempt} brought a result after the end. It is kept, and not charged.",
+    KIND.REFUNDED: "Its credits were refunded{because}.",
     KIND.COMPLETED: "Completed{partial}.",
     KIND.FAILED: "Failed: {reason}.",
     KIND.CANCELLED: "Cancelled.",
+}
+
+DECISIONS = {
+    Submission.Resolution.BILLED.value: "the provider took it",
+    Submission.Resolution.NOT_BILLED.value: "the provider never took it",
+    Submission.Resolution.RESUBMIT.value: "ask again all the same",
 }
 
 
@@ -46,6 +57,8 @@ def event_text(event: Event) -> str:
         when=f"after {span(delay)}" if delay else "as soon as a slot is free",
         retry_of=f" as a retry of {retry_of}" if retry_of else "",
         partial=f" with {data['outputs']} of {data.get('expected')} outputs" if data.get("partial") else "",
+        job=data.get("job_id") or "unknown",
+        decision=DECISIONS.get(str(data.get("decision")), "it is settled"),
         newer=data.get("generation") or data.get("retry") or "a new generation",
     )
     return text.replace("of Attempt", "of attempt").replace("of An attempt", "of an attempt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,11 +14,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model, ProtectedError
 from django.utils import timezone
 
-from accounts.models import Account, LedgerEntry, Wallet
+from accounts.models import Account, BalanceReading, LedgerEntry, Wallet
 from generations.lifecycle import BILLABLE, ENDED, HOLDS_SLOT, LIVE, OPEN, TERMINAL, State, Status
 from generations.models import (
     AccountExclusion,
     Asset,
+    CallbackNonce,
     Event,
     Generation,
     GenerationInput,
@@ -237,6 +238,20 @@ def an_empty_file() -> None:
 @case("input_index")
 def two_first_inputs() -> None:
     GenerationInputFactory.create(generation=GenerationInputFactory.create(index=0).generation, index=0)
+
+
+@case("callback_nonce_once")
+def a_callback_twice() -> None:
+    account = AccountFactory.create()
+    for _ in range(2):
+        CallbackNonce.objects.create(account=account, nonce="n", expires_at=timezone.now())
+
+
+@case("balance_reading_of_day")
+def two_readings_of_a_day() -> None:
+    account = AccountFactory.create()
+    for _ in range(2):
+        BalanceReading.objects.create(account=account, day=date(2026, 1, 2), balance=1)
 
 
 CASES = [value for value in globals().values() if isinstance(value, type(pytest.param()))]
