@@ -14,10 +14,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiReque
 from pydantic.json_schema import model_json_schema
 
 from generations.api.answers import (
-    AssetAnswer,
     AssetPage,
     CreditsAnswer,
-    GenerationAnswer,
     GenerationPage,
     LedgerPage,
     ProblemAnswer,
@@ -29,6 +27,7 @@ from generations.api.problems import MEDIA_TYPE
 from generations.api.requests import Body, GenerationRequest, RetryRequest
 from generations.lifecycle import Operation, Status
 from generations.models import Asset
+from generations.reports.answers import AssetAnswer, GenerationAnswer
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,13 +13,14 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from generations.api import body, docs, query, representation
+from generations.api import body, docs, query
 from generations.api.answers import AssetPage
 from generations.api.problems import Problem
-from generations.api.views.base import ApiView, answer, caller, plain
+from generations.api.views.base import ApiView, answer, caller, here, plain
 from generations.conf import limits
 from generations.intake import inputs
 from generations.models import Asset
+from generations.reports import representation
 
 FORM_OVERHEAD = 64 * 1024
 LONGEST_NAME = 200
@@ -39,7 +40,7 @@ class AssetListView(ApiView):
         if roles := query.choices(http.GET, "role", Asset.Role.values):
             rows = rows.filter(role__in=roles)
         found, links = query.page(http, rows, scope=f"assets of {user.pk}")
-        return answer(AssetPage.of(results=[representation.asset(http, row) for row in found], **links))
+        return answer(AssetPage.of(results=[representation.asset(here(given), row) for row in found], **links))
 
     @docs.upload_asset
     def post(self, given: Request) -> Response:
@@ -47,7 +48,7 @@ class AssetListView(ApiView):
         http = plain(given)
         file = _file(given, http)
         row = inputs.store_upload(caller(given).pk, cast("BinaryIO", file), name=(file.name or "")[-LONGEST_NAME:])
-        told = representation.asset(http, row)
+        told = representation.asset(here(given), row)
         return answer(told, 201, Location=http.build_absolute_uri(f"/api/v1/assets/{row.pk}"))
 
 
@@ -60,7 +61,7 @@ class AssetView(ApiView):
         row = Asset.objects.of_user(caller(given).pk).filter(pk=asset_id).first()
         if row is None:
             raise Http404
-        return answer(representation.asset(plain(given), row))
+        return answer(representation.asset(here(given), row))
 
 
 def _file(given: Request, http: HttpRequest) -> UploadedFile[bytes]:

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from generations.api import query
-from generations.api.answers import Answer
+from generations.reports.answers import Answer
 
 
 class ApiView(APIView):
@@ -30,6 +30,12 @@ def plain(request: Request) -> HttpRequest:
     """Django's own request, whose body nobody has parsed."""
     http: HttpRequest = request._request  # noqa: SLF001  REST framework has no public name for it
     return http
+
+
+def here(request: Request) -> str:
+    """The address by which the caller reached us: ``https://studio.example.org``."""
+    http = plain(request)
+    return f"{http.scheme}://{http.get_host()}"
 
 
 def caller(request: Request) -> User:

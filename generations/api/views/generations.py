@@ -12,9 +12,8 @@ from pydantic_core import to_json
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from generations.api import body, docs, query, representation, requests
+from generations.api import body, docs, query, requests
 from generations.api.answers import (
-    GenerationAnswer,
     GenerationPage,
     QuoteAccount,
     QuoteAnswer,
@@ -22,11 +21,12 @@ from generations.api.answers import (
     TimelineLine,
 )
 from generations.api.requests import GenerationRequest, RetryRequest
-from generations.api.views.base import ApiView, actor, answer, caller, plain
+from generations.api.views.base import ApiView, actor, answer, caller, here, plain
 from generations.intake import cancel, quote, request, retry
 from generations.lifecycle import LIVE, Operation, Status
 from generations.models import Generation
-from generations.reports import timeline
+from generations.reports import representation, timeline
+from generations.reports.answers import GenerationAnswer
 
 
 class GenerationListView(ApiView):
@@ -39,7 +39,7 @@ class GenerationListView(ApiView):
         """A page of the caller's Generations, newest first."""
         http, user = plain(given), caller(given)
         rows, links = query.page(http, _filtered(http.GET, user.pk), scope=f"generations of {user.pk}")
-        return answer(GenerationPage.of(results=representation.page(http, rows), **links))
+        return answer(GenerationPage.of(results=representation.page(here(given), rows), **links))
 
     @docs.create_generation
     def post(self, given: Request) -> Response:
@@ -51,9 +51,9 @@ class GenerationListView(ApiView):
             caller(given).pk, wanted.to_intake(), idempotency=requests.idempotency(http, sent), actor=actor(given)
         )
         if accepted.reused or accepted.replayed:
-            told = representation.one(http, accepted.generation, reused=accepted.reused)
+            told = representation.one(here(given), accepted.generation, reused=accepted.reused)
         else:
-            told = representation.new(http, accepted.generation, has_inputs=bool(wanted.inputs))
+            told = representation.new(here(given), accepted.generation, has_inputs=bool(wanted.inputs))
         headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
         return answer(told, 200 if accepted.reused else 202, Location=told.links.self, **headers)
 
@@ -65,7 +65,7 @@ class GenerationView(ApiView):
     def get(self, given: Request, generation_id: UUID) -> Response:
         """How far it is; 304 when nothing but the ETA has changed since the caller's ETag."""
         http = plain(given)
-        told = representation.one(http, _own(given, generation_id))
+        told = representation.one(here(given), _own(given, generation_id))
         tag = _tag(told)
         if {tag, "*"} & set(parse_etags(http.headers.get("If-None-Match", ""))):
             return Response(status=304, headers={"ETag": tag})
@@ -81,7 +81,7 @@ class CancelView(ApiView):
         http = plain(given)
         requests.read(requests.Body, body.json_object(http, optional=True))
         row = cancel.cancel(_own(given, generation_id).pk, actor=actor(given))
-        return answer(representation.one(http, row), 202 if row.status in LIVE else 200)
+        return answer(representation.one(here(given), row), 202 if row.status in LIVE else 200)
 
 
 class RetryView(ApiView):
@@ -93,7 +93,7 @@ class RetryView(ApiView):
         http = plain(given)
         wanted = requests.read(RetryRequest, body.json_object(http, optional=True))
         accepted = retry.retry(_own(given, generation_id).pk, actor=actor(given), insist=wanted.insist)
-        told = representation.one(http, accepted.generation, reused=accepted.reused)
+        told = representation.one(here(given), accepted.generation, reused=accepted.reused)
         return answer(told, 202, Location=told.links.self)
 
 

@@ -1,4 +1,7 @@
-"""From rows to answers: a page of Generations in a number of queries that does not depend on how many they are."""
+"""From rows to answers: a page of Generations in a number of queries that does not depend on how many they are.
+
+``here`` is the address by which we are reached, ``https://studio.example.org``; links begin with it.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest
-
-from generations.api.answers import AssetAnswer, AttemptAnswer, GenerationAnswer, InputAnswer, Links
 from generations.lifecycle import LIVE, Status
 from generations.models import Asset, Event, Generation, GenerationInput, Submission
+from generations.reports.answers import AssetAnswer, AttemptAnswer, GenerationAnswer, InputAnswer, Links
 from generations.reports.eta import eta_of
 from generations.reports.waiting import wait_reasons
 from generations.signing import content_url
@@ -32,37 +33,37 @@ class _Beside:
     retries: list[UUID] = field(default_factory=list)
 
 
-def page(request: HttpRequest, rows: Sequence[Generation]) -> list[GenerationAnswer]:
+def page(here: str, rows: Sequence[Generation]) -> list[GenerationAnswer]:
     """The answers for a page of rows. Five queries, and one more for those that wait."""
     beside = _beside(rows)
-    return [_generation(request, row, beside[row.pk]) for row in rows]
+    return [_generation(here, row, beside[row.pk]) for row in rows]
 
 
-def one(request: HttpRequest, row: Generation, *, reused: bool | None = None) -> GenerationAnswer:
+def one(here: str, row: Generation, *, reused: bool | None = None) -> GenerationAnswer:
     """The answer for one row, with its ETA unless it answers a POST (``reused`` says how)."""
     beside = _beside([row])[row.pk]
     if reused is not None:
         beside.reused = reused
-        return _generation(request, row, beside)
+        return _generation(here, row, beside)
     eta = eta_of(row) if row.is_live else None
-    return _generation(request, row, beside, eta=None if eta is None else round(eta))
+    return _generation(here, row, beside, eta=None if eta is None else round(eta))
 
 
-def new(request: HttpRequest, row: Generation, *, has_inputs: bool) -> GenerationAnswer:
+def new(here: str, row: Generation, *, has_inputs: bool) -> GenerationAnswer:
     """The answer for a row that was made just now: nothing belongs to it yet but its inputs. No query without them."""
     beside = _Beside(wait_reason=wait_reasons([row])[row.pk] if row.not_before else None)
     if has_inputs:
         beside.inputs = list(row.inputs.select_related("asset").order_by("index"))
-    return _generation(request, row, beside)
+    return _generation(here, row, beside)
 
 
-def asset(request: HttpRequest, row: Asset) -> AssetAnswer:
+def asset(here: str, row: Asset) -> AssetAnswer:
     """A stored file with fresh links to its bytes."""
     return AssetAnswer.of(
         id=row.pk,
         role=row.role,
-        url=_absolute(request, content_url(row)),
-        thumbnail_url=_absolute(request, content_url(row, thumbnail=True)) if row.thumbnail_key else None,
+        url=here + content_url(row),
+        thumbnail_url=here + content_url(row, thumbnail=True) if row.thumbnail_key else None,
         mime_type=row.mime_type,
         bytes=row.size,
         sha256=row.sha256,
@@ -99,7 +100,7 @@ def _beside(rows: Sequence[Generation]) -> dict[UUID, _Beside]:
     return found
 
 
-def _generation(request: HttpRequest, row: Generation, beside: _Beside, *, eta: int | None = None) -> GenerationAnswer:
+def _generation(here: str, row: Generation, beside: _Beside, *, eta: int | None = None) -> GenerationAnswer:
     captured, late = _split(row, beside.outputs)
     return GenerationAnswer.of(
         id=row.pk,
@@ -123,16 +124,16 @@ def _generation(request: HttpRequest, row: Generation, beside: _Beside, *, eta: 
         retry_count=row.retry_count,
         error_code=row.error_code or None,
         error_message=row.error_message or None,
-        inputs=[_input(request, given) for given in beside.inputs],
-        outputs=[asset(request, output) for output in captured],
-        late_outputs=[asset(request, output) for output in late],
+        inputs=[_input(here, given) for given in beside.inputs],
+        outputs=[asset(here, output) for output in captured],
+        late_outputs=[asset(here, output) for output in late],
         attempts=[_attempt(attempt) for attempt in beside.attempts],
         created_at=row.created_at,
         started_at=row.started_at,
         completed_at=row.completed_at,
         cancel_requested_at=row.cancel_requested_at,
         eta_seconds=eta,
-        links=_links(request, row),
+        links=_links(here, row),
     )
 
 
@@ -155,8 +156,8 @@ def _progress(row: Generation, attempts: list[Submission]) -> int | None:
     return running[-1].progress if running else None
 
 
-def _input(request: HttpRequest, row: GenerationInput) -> InputAnswer:
-    return InputAnswer.of(role=row.role, asset=asset(request, row.asset))
+def _input(here: str, row: GenerationInput) -> InputAnswer:
+    return InputAnswer.of(role=row.role, asset=asset(here, row.asset))
 
 
 def _attempt(row: Submission) -> AttemptAnswer:
@@ -170,8 +171,8 @@ def _attempt(row: Submission) -> AttemptAnswer:
     )
 
 
-def _links(request: HttpRequest, row: Generation) -> Links:
-    own = _absolute(request, f"{PATH}/{row.pk}")
+def _links(here: str, row: Generation) -> Links:
+    own = f"{here}{PATH}/{row.pk}"
     cancel = row.status in LIVE and row.cancel_requested_at is None
     retry = row.status in {Status.FAILED, Status.CANCELLED}
     facts: dict[str, Any] = {
@@ -181,8 +182,3 @@ def _links(request: HttpRequest, row: Generation) -> Links:
         "retry": f"{own}/retry" if retry else None,
     }
     return Links.of(**facts)
-
-
-def _absolute(request: HttpRequest, path: str) -> str:
-    """A URL at the address by which the caller reached us."""
-    return f"{request.scheme}://{request.get_host()}{path}"
