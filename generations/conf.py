@@ -39,6 +39,10 @@ class Limits:
     """In which a finished video still wins over a cancel."""
     collect_ttl: float = 86400
     """How long a finished result is tried to be fetched and stored."""
+    download_timeout: float = 300
+    """A download's total limit."""
+    download_idle: float = 10
+    """A download that brings nothing for so long is broken off."""
     last_look_interval: float = 30
     """Between the tries of a last look at the provider that gets no answer."""
     poll_timeout: float = 15

@@ -103,6 +103,8 @@ def _collect(index: int, output: Output, endpoint: Endpoint) -> StoredOutput:
                     file,
                     max_bytes=limits().max_output_bytes,
                     allowed_origin=_origin(endpoint) if endpoint.allow_private else None,
+                    idle_timeout=limits().download_idle,
+                    total_timeout=limits().download_timeout,
                 )
             info = media.inspect(path)
             if info.kind != output.kind:

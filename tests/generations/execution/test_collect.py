@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -92,6 +94,33 @@ def test_gives_up_what_is_no_result_after_five_tries(studio: Studio, fault: str)
     assert studio.wallet == (PURSE, 0)
     assert studio.incidents(attempt) == ["cost_at_risk"]
     assert studio.events(generation).count("collect_failed") == 1
+
+
+def test_breaks_off_a_drip_at_its_limit_and_tries_again_until_its_time_is_over(
+    studio: Studio, limits: Callable[..., None]
+) -> None:
+    generation, attempt = finished(studio, "slow_drip")
+    limits(download_timeout=0.3)
+    for _ in range(2):
+        studio.collect()
+        attempt.refresh_from_db()
+        assert (attempt.state, attempt.collect_tries, attempt.error_code) == (State.COLLECTING, 0, "not_delivered")
+    studio.past(attempt, "collect_by")
+    studio.collect()
+    attempt.refresh_from_db()
+    assert (attempt.state, attempt.cost_at_risk) == (State.FAILED, True)
+    assert (studio.look(generation).status, generation.error_code) == (Status.FAILED, "not_delivered")
+    assert studio.wallet == (PURSE, 0)
+
+
+def test_breaks_off_a_download_that_brings_nothing(studio: Studio, limits: Callable[..., None]) -> None:
+    _generation, attempt = finished(studio, "slow_drip")  # a byte a second
+    limits(download_idle=0.2)
+    started = time.monotonic()
+    studio.collect()
+    attempt.refresh_from_db()
+    assert (attempt.state, attempt.error_code) == (State.COLLECTING, "not_delivered")
+    assert time.monotonic() - started < 60
 
 
 def test_waits_while_our_storage_is_down_and_counts_no_try(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
