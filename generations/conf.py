@@ -37,6 +37,14 @@ class Limits:
     """In which a finished picture still wins over a cancel."""
     video_cancel_grace: float = 60
     """In which a finished video still wins over a cancel."""
+    reconcile_after: float = 15
+    """How long an unknown outcome waits for a callback before the provider's own list is read."""
+    reconcile_interval: float = 60
+    """Between two looks at the provider's list for an attempt whose outcome is unknown."""
+    reconcile_skew: float = 60
+    """How far the provider's clock may differ from ours when its list is matched."""
+    resubmit_after: float = 60
+    """From ``sending``: then an unknown attempt is asked once more, where that was configured for its provider."""
     collect_ttl: float = 86400
     """How long a finished result is tried to be fetched and stored."""
     download_timeout: float = 300

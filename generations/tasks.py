@@ -14,6 +14,7 @@ from generations.execution import collect as collecting
 from generations.execution import dispatch as dispatching
 from generations.execution import poll as polling
 from generations.execution import process, recover
+from generations.execution import reconcile as reconciling
 from generations.models import Heartbeat
 
 
@@ -50,6 +51,13 @@ def tick(**_: Any) -> None:
 def refresh_credits(**_: Any) -> None:
     """Look at accounts whose credentials or balance must be known better."""
     account_care.refresh_due()
+
+
+@shared_task
+def reconcile(**_: Any) -> None:
+    """Look for attempts whose outcome is unknown in their providers' own lists."""
+    wakeups.awake(wakeups.RECONCILE)
+    reconciling.reconcile()
 
 
 @shared_task

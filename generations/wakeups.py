@@ -21,6 +21,7 @@ DISPATCH = "generations.tasks.dispatch"
 POLL = "generations.tasks.poll"
 COLLECT = "generations.tasks.collect"
 REFRESH = "generations.tasks.refresh_credits"
+RECONCILE = "generations.tasks.reconcile"
 CANARY = "generations.tasks.canary"
 
 SENT: dict[str, frozenset[str]] = {
@@ -28,6 +29,7 @@ SENT: dict[str, frozenset[str]] = {
     POLL: frozenset(),
     COLLECT: frozenset(),
     REFRESH: frozenset(),
+    RECONCILE: frozenset(),
     CANARY: frozenset({"name"}),  # sent by doctor
 }
 """Every task name that is sent, with its arguments: a system check binds them to the tasks' signatures."""
@@ -60,6 +62,11 @@ def wake_collect() -> None:
 def wake_refresh() -> None:
     """Somebody should look at the accounts whose credentials or balance must be known better."""
     _wake(REFRESH)
+
+
+def wake_reconcile() -> None:
+    """Somebody should look for unknown outcomes in the providers' own lists."""
+    _wake(RECONCILE)
 
 
 def awake(name: str, **kwargs: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import IO, Any, ClassVar, Literal, NoReturn
 
@@ -159,10 +160,29 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class CallbackResult:
-    """A callback names a job; it is only a reason to poll it now."""
+    """A callback names a job; it is only a reason to poll it now.
+
+    ``reference`` is our Submission's id where the provider echoes it, else empty.
+    """
 
     job_id: str
     raw_status: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecentJob:
+    """One line of a provider's own list of an account's recent work.
+
+    ``at`` is the provider's time of acceptance (aware, UTC). ``job_id`` and ``prompt`` are None where the list does
+    not tell them. ``what`` is the provider's own word for the operation.
+    """
+
+    at: datetime
+    job_id: str | None = None
+    prompt: str | None = None
+    what: str = ""
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +198,8 @@ SubmitStory = Generator[Call, Reply, SubmitResult]
 PollStory = Generator[Call, Reply, PollResult]
 CancelStory = Generator[Call, Reply, None]
 BalanceStory = Generator[Call, Reply, Decimal]
+FindStory = Generator[Call, Reply, SubmitResult | None]
+RecentStory = Generator[Call, Reply, tuple[RecentJob, ...]]
 Credentials = Mapping[str, str]
 
 
@@ -203,6 +225,12 @@ class Provider:
     default_concurrency: ClassVar[int] = 3
     has_balance: ClassVar[bool] = False
     can_cancel: ClassVar[bool] = False
+    can_find: ClassVar[bool] = False
+    """True when a job can be looked up by our own reference."""
+    lists_recent: ClassVar[bool] = False
+    """True when the provider lists an account's recent work (or what it charged for)."""
+    signs_callbacks: ClassVar[bool] = False
+    """True when callbacks can be verified with a secret that the account knows."""
     blocking: ClassVar[bool] = False
     """True when the submit is held open until the result is there."""
 
@@ -225,6 +253,26 @@ class Provider:
     def balance(self, credentials: Credentials, trace_ids: Callable[[], str]) -> BalanceStory:
         """What the account has left, in ``balance_unit``. Only where ``has_balance``."""
         return _unsupported()
+
+    def find(self, submission_id: str, operation_type: str, credentials: Credentials) -> FindStory:
+        """The job that the provider made of this Submission, None when it knows of none. Only where ``can_find``."""
+        return _unsupported()
+
+    def recent(
+        self, since: datetime, until: datetime, credentials: Credentials, trace_ids: Callable[[], str]
+    ) -> RecentStory:
+        """The account's work that was accepted between two times (aware, UTC). Only where ``lists_recent``."""
+        return _unsupported()
+
+    def verify_callback(self, headers: Mapping[str, str], body: bytes, *, secret: str, form: str, now: float) -> str:
+        """Check a callback's signature (header names in lower case, ``now`` in Unix seconds); gives its nonce.
+
+        ``form`` is the account's ``callback_form``. Only where ``signs_callbacks``.
+
+        Raises:
+            ValueError: it is not signed with this secret, or too old. Its message is for the log.
+        """
+        raise Unsupported
 
     def parse_callback(self, headers: Mapping[str, str], body: bytes) -> CallbackResult:
         """Read a callback's body (header names in lower case).

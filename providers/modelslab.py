@@ -173,7 +173,10 @@ class ModelsLab(Provider):
         job_id = replies.word_id(found.get("id")) if found is not None else None
         if job_id is None:
             raise ValueError("no callback of ModelsLab's: it names no job id")
-        return CallbackResult(job_id, raw_status=_word(found))
+        reference = found.get("track_id") if found is not None else None
+        return CallbackResult(
+            job_id, raw_status=_word(found), reference=reference if isinstance(reference, str) else ""
+        )
 
     def _upload(self, file: InputFile, credentials: Credentials) -> Generator[Call, Reply, str]:
         """A link (good for 24 h) to an input picture."""

@@ -137,6 +137,20 @@ class Account(models.Model):
         """
         return decrypt(bytes(self.credentials_encrypted))
 
+    @property
+    def webhook_secret(self) -> str:
+        """What the provider signs its callbacks with, decrypted; empty where none is known. Never log it.
+
+        Raises:
+            UndecryptableCredentials: CREDENTIAL_KEYS no longer holds its key.
+        """
+        token = self.webhook_secret_encrypted
+        return decrypt(bytes(token))["secret"] if token else ""
+
+    def set_webhook_secret(self, secret: str) -> None:
+        """Replace the secret, or forget it when it is empty (not saved yet)."""
+        self.webhook_secret_encrypted = encrypt({"secret": secret}) if secret else None
+
     def set_credentials(self, credentials: Mapping[str, str]) -> None:
         """Replace the credentials (not saved yet)."""
         self.credentials_encrypted = encrypt(credentials)

@@ -17,7 +17,7 @@ from knox.models import AuthToken
 
 from generations.execution.orphans import Swept, sweep
 from generations.lifecycle import ENDED, OPEN
-from generations.models import Generation, GenerationInput, IdempotencyKey, Incident, Submission
+from generations.models import CallbackNonce, Generation, GenerationInput, IdempotencyKey, Incident, Submission
 from generations.models.clock import database_now
 
 CHUNK = 200
@@ -34,6 +34,7 @@ class Cleaned:
     kept_generations: int = 0
     """Old enough, but another one is made from their result, or the row was in use."""
     idempotency_keys: int = 0
+    callback_nonces: int = 0
     tokens: int = 0
     sessions: int = 0
     files: Swept = field(default_factory=Swept)
@@ -47,8 +48,8 @@ class Cleaned:
 def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] = (), files: bool = True) -> Cleaned:
     """Remove what is past its age.
 
-    Always: expired Idempotency-Keys, API tokens and sessions. With ``files``: temporary files that were left behind
-    and stored bytes without a row, both older than ``limits().orphan_hours``.
+    Always: expired Idempotency-Keys, nonces of callbacks, API tokens and sessions. With ``files``: temporary files
+    that were left behind and stored bytes without a row, both older than ``limits().orphan_hours``.
 
     Args:
         dry_run: only count.
@@ -67,6 +68,7 @@ def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] =
     if days is not None:
         _generations(cleaned, timedelta(days=days), statuses or [str(status) for status in ENDED])
     cleaned.idempotency_keys = _expired(IdempotencyKey.objects.filter(expires_at__lte=Now()), dry_run=dry_run)
+    cleaned.callback_nonces = _expired(CallbackNonce.objects.filter(expires_at__lte=Now()), dry_run=dry_run)
     cleaned.tokens = _expired(AuthToken.objects.filter(expiry__lte=Now()), dry_run=dry_run)
     cleaned.sessions = _expired(Session.objects.filter(expire_date__lte=Now()), dry_run=dry_run)
     if files:

@@ -154,6 +154,7 @@ def _back_to_queue(again: Sequence[tuple[Failure, Generation, Verdict]], actor: 
             "moderation_retries": generation.moderation_retries + (verdict.budget == Budget.MODERATION),
             "busy_bounces": generation.busy_bounces + (verdict.budget == Budget.BUSY),
             "not_sent": generation.not_sent + (verdict.budget == Budget.NOT_SENT),
+            "resubmits": generation.resubmits + (verdict.budget == Budget.RESUBMITS),
             "not_before": now + seconds(verdict.delay) if verdict.delay else None,
         }
     update_rows(Generation, rows, guard="t.status = 'processing'", also="status = 'pending', deadline_at = NULL")

@@ -28,6 +28,7 @@ from generations.execution.accounts import endpoint, look_again
 from generations.execution.expiry import DeadlineExceeded, expire
 from generations.execution.failures import Failure
 from generations.execution.persist import apart, patiently
+from generations.execution.unknown import resubmits_once
 from generations.execution.waves import Wave
 from generations.lifecycle import State
 from generations.models import Submission
@@ -242,9 +243,9 @@ def _failure(submission: Submission, outcome: PollResult | Exception, now: datet
             error = outcome.error if isinstance(outcome.error, ProviderError) else JobFailed()
             return _failed(submission, outcome, error, verdicts.after_job, at_risk=False)
         if outcome.state == "missing" and _is_lost(submission, now):
-            return _failed(submission, outcome, JobLost(), None, at_risk=True)
+            return _failed(submission, outcome, JobLost(), _after_lost(submission), at_risk=True)
         if outcome.state == "succeeded" and _is_empty(submission, now):
-            return _failed(submission, outcome, NoOutput(), None, at_risk=True)
+            return _failed(submission, outcome, NoOutput(), _after_lost(submission), at_risk=True)
     if submission.limit_at is not None and now >= submission.limit_at and _has_looked(submission, outcome):
         return _failed(submission, outcome, DeadlineExceeded(), None, at_risk=True)
     return None
@@ -259,6 +260,12 @@ def _failed(
         "cost": _cost(submission, result) if result else submission.cost,
     }
     return Failure(submission, error, decide, cost_at_risk=at_risk, changes=changes)
+
+
+def _after_lost(submission: Submission) -> failures.Decide | None:
+    """Another attempt only where an operator has said so of the provider."""
+    provider_id = submission.account.provider_id
+    return verdicts.after_lost if resubmits_once([provider_id]) else None
 
 
 def _cost(submission: Submission, result: PollResult) -> Decimal | None:

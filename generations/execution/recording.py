@@ -16,6 +16,7 @@ from generations.conf import limits, seconds
 from generations.execution import failures, process, settle, verdicts
 from generations.execution.failures import Failure
 from generations.execution.persist import AWAY, apart, patiently
+from generations.execution.unknown import adopt_told
 from generations.models import Event, Incident, Submission
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
@@ -67,7 +68,7 @@ def _record(token: UUID, outcomes: Sequence[Outcome], *, sent: bool) -> None:
         # Generations before Submissions, as everywhere.
         settle.lock(submission.generation_id for submission, _, _ in rejected)
         _accept(accepted, fence)
-        _doubt(unknown, fence)
+        doubted = _doubt(unknown, fence)
         failures.fail(
             [
                 Failure(submission, error, verdicts.after_submit, changes=_kept(conversation))
@@ -77,6 +78,8 @@ def _record(token: UUID, outcomes: Sequence[Outcome], *, sent: bool) -> None:
             params=fence,
             actor=process.actor(),
         )
+    if doubted:
+        adopt_told(doubted)
     for submission, error, _ in rejected:
         log.warning(
             "provider:error",
@@ -109,11 +112,23 @@ def _accept(accepted: list[Any], fence: dict[str, Any]) -> None:
             else "state = 'accepted', accepted_at = now(), lease_until = NULL"
         )
         touched = update_rows(
-            Submission, rows, guard=FENCE, params={**fence, "collect_ttl": limits().collect_ttl}, also=state
+            Submission,
+            rows,
+            guard=FENCE,
+            params={**fence, "collect_ttl": limits().collect_ttl},
+            also=state,
+            returning=["told_job_id"],
         )
         for submission, result, _ in accepted:
-            if submission.pk in rows and submission.pk not in touched:
+            if submission.pk not in rows:
+                continue
+            if submission.pk not in touched:
                 _late_acceptance(submission, result, fence["token"])
+            elif touched[submission.pk][0] not in {"", result.job_id}:
+                detail = (
+                    f"It was accepted as job {result.job_id}, and called back about as job {touched[submission.pk][0]}."
+                )
+                settle.report(Incident.Kind.DUPLICATE_CHARGE, submission, detail)
 
 
 def _late_acceptance(submission: Submission, result: SubmitResult, token: UUID) -> None:
@@ -141,8 +156,11 @@ def _late_acceptance(submission: Submission, result: SubmitResult, token: UUID) 
         )
 
 
-def _doubt(unknown: list[Any], fence: dict[str, Any]) -> None:
-    """The call may have arrived. Nothing follows by itself: a callback or the limit moves it on."""
+def _doubt(unknown: list[Any], fence: dict[str, Any]) -> set[UUID]:
+    """The call may have arrived: a callback, the provider's own list, a person or the limit moves it on.
+
+    Gives the ids of those that are unknown now.
+    """
     touched = update_rows(
         Submission,
         {
@@ -154,8 +172,11 @@ def _doubt(unknown: list[Any], fence: dict[str, Any]) -> None:
             for submission, error, conversation in unknown
         },
         guard=FENCE,
-        params=fence,
-        also="state = 'unknown', lease_until = NULL, token = gen_random_uuid()",
+        params={**fence, "reconcile_after": limits().reconcile_after},
+        also=(
+            "state = 'unknown', lease_until = NULL, token = gen_random_uuid(),"
+            " next_poll_at = now() + %(reconcile_after)s * interval '1 second'"
+        ),
     )
     Event.objects.bulk_create(
         Event(
@@ -168,6 +189,7 @@ def _doubt(unknown: list[Any], fence: dict[str, Any]) -> None:
         for submission, error, _ in unknown
         if submission.pk in touched
     )
+    return set(touched)
 
 
 @patiently

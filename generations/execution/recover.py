@@ -1,4 +1,4 @@
-"""Recovery: what nobody moves on any more is moved on here, by the tick; and what callbacks tell.
+"""Recovery: what nobody moves on any more is moved on here, by the tick.
 
 Whoever died is noticed by its lease. A row is taken with ``lease_until <= now()`` and its token rotated, so that a
 worker that was only slow finds that it is no longer the owner.
@@ -7,17 +7,16 @@ worker that was only slow finds that it is no longer the owner.
 from __future__ import annotations
 
 from collections.abc import Callable
-from uuid import UUID
 
 import structlog
 import uuid_utils.compat as uuid
-from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.functions import Now
 
 from generations import wakeups
-from generations.conf import Limits, limits
-from generations.execution import expiry, failures, process, settle
+from generations.conf import Limits, limits, seconds
+from generations.execution import expiry, failures, process, reconcile, settle, unknown
 from generations.execution.accounts import due_for_refresh
 from generations.execution.claim import MATURE_BATCH, mature
 from generations.execution.expiry import NotSent, QueueTtlExceeded
@@ -30,7 +29,6 @@ from providers import registry
 from providers.errors import OutcomeUnknown, ProviderError
 
 BATCH = 200
-LONGEST_JOB_ID = 255
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +39,7 @@ def recover() -> dict[str, int]:
     A kind that cannot be moved on (one bad row) keeps none of the others.
     """
     counts = {}
-    for step in (not_sent, sending, unknown_at_limit, overdue, queued_too_long, cancels):
+    for step in (not_sent, sending, resubmit, unknown_at_limit, overdue, queued_too_long, cancels):
         try:
             counts[step.__name__] = _all(step)
         except Exception:
@@ -80,6 +78,7 @@ def sending() -> int:
             state=State.UNKNOWN,
             token=uuid.uuid4(),
             lease_until=None,
+            next_poll_at=Now() + Value(seconds(limits().reconcile_after)),
             error_code=OutcomeUnknown.code,
             error_message="The worker died while it was sending; nobody knows whether the call arrived.",
         )
@@ -93,7 +92,28 @@ def sending() -> int:
             )
             for row in rows
         )
+    unknown.adopt_told(row.pk for row in rows)
     return changed
+
+
+def resubmit() -> int:
+    """``unknown`` where the provider bills nobody, as an operator has said: asked once more, and only once."""
+    providers = unknown.resubmits_once()
+    if not providers:
+        return 0
+    with transaction.atomic():
+        rows = _overdue(
+            Q(
+                state=State.UNKNOWN,
+                abandoned_at=None,
+                account__provider_id__in=providers,
+                sent_at__lte=Now() - Value(seconds(limits().resubmit_after)),
+                generation__status=Status.PROCESSING,
+                generation__resubmits=0,
+                generation__cancel_requested_at=None,
+            )
+        )
+        return len(unknown.ask_again(rows, kind=Event.Kind.RESUBMITTED, actor=process.actor(), data={}))
 
 
 def unknown_at_limit() -> int:
@@ -156,28 +176,6 @@ def cancels() -> int:
         return len(expiry.cancel(rows, actor="system"))
 
 
-def heard_of(submission_id: UUID, job_id: str) -> bool:
-    """A callback with an attempt's own token names its job: an unknown outcome is known by it.
-
-    Gives whether anything changed. A job id that another attempt has proves nothing.
-    """
-    if not 0 < len(job_id) <= LONGEST_JOB_ID:
-        return False
-    try:
-        with transaction.atomic():
-            known = Submission.objects.filter(pk=submission_id, state=State.UNKNOWN, provider_job_id=None).update(
-                state=State.ACCEPTED,
-                provider_job_id=job_id,
-                accepted_at=Now(),
-                next_poll_at=Now(),
-                error_code="",
-                error_message="",
-            )
-    except IntegrityError:  # the job of another attempt
-        return False
-    return bool(known)
-
-
 def _after_not_sent(_error: ProviderError, used: Generation, allowed: Limits, _jitter: Callable[[], float]) -> Verdict:
     if used.not_sent + 1 >= allowed.not_sent_limit:
         return Verdict(delay=None)
@@ -227,3 +225,5 @@ def tick() -> None:
         wakeups.wake_collect()
     if due_for_refresh():
         wakeups.wake_refresh()
+    if reconcile.due():
+        wakeups.wake_reconcile()

@@ -43,6 +43,7 @@ class Budget(StrEnum):
     MODERATION = "moderation_retries"
     BUSY = "busy_bounces"
     NOT_SENT = "not_sent"
+    RESUBMITS = "resubmits"
 
 
 class Counters(Protocol):
@@ -51,6 +52,7 @@ class Counters(Protocol):
     error_retries: int
     moderation_retries: int
     busy_bounces: int
+    resubmits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,11 @@ def after_job(error: ProviderError, used: Counters, limits: Limits, jitter: Call
             return _another(error, used.error_retries, limits.error_retries, Budget.ERRORS, limits, jitter)
         case _:
             return FAIL
+
+
+def after_lost(_error: ProviderError, used: Counters, _limits: Limits, _jitter: Callable[[], float]) -> Verdict:
+    """What follows a job that was lost without a result, at a provider that an operator has said to ask once more."""
+    return FAIL if used.resubmits else Verdict(0, budget=Budget.RESUBMITS)
 
 
 def _another(

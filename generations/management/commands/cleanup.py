@@ -55,6 +55,7 @@ class Command(BaseCommand):
         files = cleaned.files
         rows: list[tuple[str, int]] = [
             ("expired idempotency keys", cleaned.idempotency_keys),
+            ("old nonces of callbacks", cleaned.callback_nonces),
             ("expired API tokens", cleaned.tokens),
             ("expired sessions", cleaned.sessions),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Account
 from generations import wakeups
 from generations.lifecycle import State
-from generations.models import Event, Submission
+from generations.models import CallbackNonce, Event, Submission
+from providers.sandbox.callbacks import signature
 from tests.factories import AccountFactory, SubmissionFactory
 from tests.generations.api.helpers import assert_problem
 
@@ -81,6 +84,121 @@ def test_learns_the_job_of_an_unknown_outcome(db: None, woken: list[str]) -> Non
     assert Event.objects.filter(generation=submission.generation, kind="callback").count() == 1
 
 
+def test_keeps_the_job_of_one_that_is_still_being_sent(db: None, woken: list[str]) -> None:
+    submission = SubmissionFactory.create(state=State.SENDING)
+
+    assert call("pixverse", submission.callback_token, {"id": 371, "status": 1}).status_code == 200
+
+    submission.refresh_from_db()
+    assert (submission.state, submission.provider_job_id, submission.told_job_id) == (State.SENDING, None, "371")
+
+
+def test_tells_people_of_a_second_job(db: None, woken: list[str]) -> None:
+    submission = waiting()
+
+    assert call("pixverse", submission.callback_token, {"id": 999, "status": 1}).status_code == 200
+
+    submission.refresh_from_db()
+    assert submission.provider_job_id == "371"
+    [incident] = submission.incidents.all()
+    assert (incident.kind, "999" in incident.detail) == ("duplicate_charge", True)
+
+
+def test_ignores_what_names_another_attempt(db: None, woken: list[str]) -> None:
+    submission = waiting(state=State.UNKNOWN, account=AccountFactory.create(provider_id="modelslab"))
+    told = {"status": "success", "id": 881, "track_id": "somebody-elses"}
+
+    assert call("modelslab", submission.callback_token, told).status_code == 200
+    submission.refresh_from_db()
+    assert submission.state == State.UNKNOWN
+
+    assert call("modelslab", submission.callback_token, {**told, "track_id": str(submission.pk)}).status_code == 200
+    submission.refresh_from_db()
+    assert (submission.state, submission.provider_job_id) == (State.ACCEPTED, "881")
+
+
+class TestSigned:
+    """An account that knows its secret believes only what is signed with it."""
+
+    BODY = json.dumps({"id": 371, "status": 1, "url": "https://media.example/a b.mp4", "has_audio": False}).encode()
+
+    @pytest.fixture
+    def submission(self, db: None, woken: list[str]) -> Submission:
+        account = AccountFactory.create(provider_id="pixverse")
+        account.set_webhook_secret("the secret")
+        account.save()
+        return waiting(account=account)
+
+    def post(self, submission: Submission, headers: dict[str, str]) -> Any:
+        path = f"/hooks/pixverse/{submission.account.callback_token}"
+        return Client().post(path, data=self.BODY, content_type="application/json", headers=headers)
+
+    @pytest.mark.parametrize("form", ["query", "raw"])
+    def test_takes_either_documented_form(self, form: str, submission: Submission) -> None:
+        Account.objects.update(callback_form=form)
+
+        reply = self.post(submission, signature(self.BODY, "the secret", form=form, now=time.time()))
+
+        assert (reply.status_code, reply.content) == (200, b"ok")
+        assert is_due(submission)
+
+    @pytest.mark.parametrize("form", ["query", "raw"])
+    def test_refuses_the_other_form(self, form: str, submission: Submission) -> None:
+        Account.objects.update(callback_form={"query": "raw", "raw": "query"}[form])
+
+        reply = self.post(submission, signature(self.BODY, "the secret", form=form, now=time.time()))
+
+        assert_problem(reply, 401, "bad_signature")
+        assert not is_due(submission)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            signature(BODY, "another secret", form="query", now=time.time()),
+            {**signature(BODY, "the secret", form="query", now=time.time()), "Webhook-Nonce": "other"},
+            {**signature(BODY, "the secret", form="query", now=time.time()), "Webhook-Timestamp": "9" * 5000},
+            signature(BODY, "the secret", form="query", now=time.time() - 400),
+            signature(BODY, "the secret", form="query", now=time.time() + 400),
+        ],
+        ids=["unsigned", "another secret", "another nonce", "no time", "too old", "too new"],
+    )
+    def test_refuses_what_is_not_signed_as_it_should_be(self, headers: dict[str, str], submission: Submission) -> None:
+        assert_problem(self.post(submission, headers), 401, "bad_signature")
+        assert not is_due(submission)
+        assert not CallbackNonce.objects.exists()
+
+    def test_takes_the_same_one_once(self, submission: Submission) -> None:
+        headers = signature(self.BODY, "the secret", form="query", now=time.time())
+        assert self.post(submission, headers).status_code == 200
+        Submission.objects.update(next_poll_at=timezone.now() + timedelta(minutes=5))
+
+        assert self.post(submission, headers).content == b"ok"
+
+        assert not is_due(submission)
+        assert Event.objects.count() == 1
+
+    def test_refuses_all_while_the_secret_cannot_be_decrypted(self, submission: Submission, settings: Any) -> None:
+        headers = signature(self.BODY, "the secret", form="query", now=time.time())
+        settings.CREDENTIAL_KEYS = ["another key altogether"]
+
+        assert_problem(self.post(submission, headers), 401, "bad_signature")
+
+
+def test_makes_an_accounts_callback_about_a_job_of_nobody_a_reason_to_read_the_list(
+    db: None, woken: list[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    monkeypatch.setattr(wakeups, "wake_reconcile", lambda: woken.append("reconcile"))
+    submission = waiting(state=State.UNKNOWN)
+    Submission.objects.update(next_poll_at=timezone.now() + timedelta(minutes=5))
+
+    with django_capture_on_commit_callbacks(execute=True):
+        call("pixverse", submission.account.callback_token, {"id": 371, "status": 1})
+
+    assert is_due(submission)
+    assert woken == ["reconcile"]
+
+
 def test_does_not_believe_an_accounts_callback_about_an_unknown_outcome(db: None, woken: list[str]) -> None:
     submission = waiting(state=State.UNKNOWN)
 
@@ -101,7 +219,7 @@ def test_does_nothing_for_another_job(db: None, woken: list[str]) -> None:
     assert not Event.objects.exists()
 
 
-@pytest.mark.parametrize("state", [State.COLLECTING, State.SUCCEEDED, State.FAILED, State.RESERVED, State.SENDING])
+@pytest.mark.parametrize("state", [State.COLLECTING, State.SUCCEEDED, State.FAILED, State.RESERVED])
 def test_changes_nothing_in_another_state(state: State, db: None, woken: list[str]) -> None:
     submission = SubmissionFactory.create(state=state)
     before = Submission.objects.filter(pk=submission.pk).values().get()

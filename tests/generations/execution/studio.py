@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.models import Account, LedgerEntry, Wallet
 from config.first_run import sandbox_base_url
 from generations.execution import collect, dispatch, poll
-from generations.intake.request import Request, accept
+from generations.intake.request import Request, Reuse, accept
 from generations.lifecycle import State, Status
 from generations.models import Asset, Generation, Incident, Submission
 from providers.sandbox.client import SandboxControl
@@ -62,6 +62,15 @@ class Studio:
         request = Request("modelslab", "text_to_image", params, **more)
         owner = user or self.user
         return accept(owner.pk, request, actor=f"user:{owner.pk}").generation
+
+    def send_video(self, fault: str = "", *, prompt: str = "", reuse: Reuse = "completed") -> Submission:
+        """Ask for a small video at Pixverse and send it; the attempt."""
+        markers = "".join(f"[[fault:{one}]]" for one in fault.split())
+        params = {"prompt": f"{prompt or f'a lighthouse {uuid4().hex}'} {markers}".strip(), "quality": "360p"}
+        request = Request("pixverse", "text_to_video", params, reuse=reuse)
+        made = accept(self.user.pk, request, actor=f"user:{self.user.pk}").generation
+        dispatch.dispatch("pixverse")
+        return self.attempt(made)
 
     # --- the workers' work ------------------------------------------------------------------
 

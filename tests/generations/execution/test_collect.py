@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from generations import media, storage
 from generations.execution import collect as collecting
-from generations.execution import recover, results
+from generations.execution import recover, results, unknown
 from generations.execution.collect import _claim, _write, collect
 from generations.execution.dispatch import dispatch
 from generations.execution.poll import poll
@@ -230,7 +230,7 @@ def test_keeps_a_late_result_and_never_spends_credits_for_it(studio: Studio) -> 
     Submission.objects.filter(pk=attempt.pk).update(state=State.UNKNOWN, provider_job_id=None)
     recover.recover()
     assert (studio.look(generation).status, studio.money(generation)) == (Status.FAILED, ["hold", "release"])
-    assert recover.heard_of(attempt.pk, str(attempt.provider_job_id))
+    assert unknown.heard_of(attempt, str(attempt.provider_job_id))
     attempt.refresh_from_db()
     studio.poll_to_the_end(attempt)
     studio.collect()

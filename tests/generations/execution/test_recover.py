@@ -189,49 +189,6 @@ def test_lets_one_kind_that_breaks_keep_none_of_the_others(monkeypatch: pytest.M
     assert now(one).state == State.FAILED
 
 
-# --- callbacks ------------------------------------------------------------------------------------------------
-
-
-def test_learns_the_job_of_an_unknown_one_from_a_callback() -> None:
-    one = overdue(State.UNKNOWN)
-    assert recover.heard_of(one.pk, "4711")
-    now(one)
-    assert (one.state, one.provider_job_id, one.error_code) == (State.ACCEPTED, "4711", "")
-    assert one.next_poll_at is not None
-    assert one.next_poll_at <= timezone.now()
-    assert not recover.heard_of(one.pk, "4712"), "it is known already"
-
-
-@pytest.mark.parametrize("state", [State.RESERVED, State.SENDING, State.ACCEPTED, State.COLLECTING, State.FAILED])
-def test_changes_nothing_that_is_not_unknown_by_a_callback(state: State) -> None:
-    one = SubmissionFactory.create(state=state)
-    before = one.provider_job_id
-    assert not recover.heard_of(one.pk, "4711")
-    one.refresh_from_db()
-    assert (one.state, one.provider_job_id) == (state, before)
-
-
-def test_takes_no_job_of_another_attempt_from_a_callback() -> None:
-    one = overdue(State.UNKNOWN)
-    SubmissionFactory.create(account=one.account, provider_job_id="4711")
-    assert not recover.heard_of(one.pk, "4711")
-    assert not recover.heard_of(one.pk, "x" * 256)
-    assert not recover.heard_of(one.generation_id, "4711"), "there is no such attempt"
-    assert now(one).state == State.UNKNOWN
-
-
-def test_completes_an_unknown_one_that_a_callback_tells_of(studio: Studio) -> None:
-    studio.account()
-    generation, attempt = studio.start("accept_then_drop")
-    [work] = studio.sandbox.works(request_id=str(attempt.pk))
-    assert recover.heard_of(attempt.pk, str(work["remote_id"]))
-    studio.poll_to_the_end(attempt)
-    studio.collect()
-    assert studio.look(generation).status == Status.COMPLETED
-    assert studio.submits(generation) == [str(attempt.pk)]
-    assert studio.wallet == (PURSE - PRICE, 0)
-
-
 # --- the tick -----------------------------------------------------------------------------------------------------
 
 

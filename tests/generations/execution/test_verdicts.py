@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generations.conf import Limits
-from generations.execution.verdicts import FAIL, AccountEffect, Budget, Verdict, after_job, after_submit
+from generations.execution.verdicts import FAIL, AccountEffect, Budget, Verdict, after_job, after_lost, after_submit
 from generations.models import Generation
 from providers import errors
 from providers.errors import (
@@ -44,6 +44,7 @@ class Used:
     error_retries: int = 0
     moderation_retries: int = 0
     busy_bounces: int = 0
+    resubmits: int = 0
 
 
 def submit(error: ProviderError, *, chance: float = 0.5, **used: int) -> Verdict:
@@ -148,6 +149,10 @@ class TestBudgets:
             60,
             60,
         ]
+
+    def test_asks_once_more_for_what_was_lost(self) -> None:
+        assert after_lost(JobLost(), Used(), LIMITS, lambda: 0.5) == Verdict(0, budget=Budget.RESUBMITS)
+        assert after_lost(JobLost(), Used(resubmits=1), LIMITS, lambda: 0.5) == FAIL
 
     @pytest.mark.parametrize("error", [AuthFailed(), PermissionDenied(), InsufficientCredits()])
     def test_asks_another_account_however_often_it_failed(self, error: ProviderError) -> None:
