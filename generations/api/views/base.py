@@ -6,6 +6,7 @@ from typing import Any, ClassVar, cast
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -24,6 +25,27 @@ class ApiView(APIView):
         super().initial(request, *args, **kwargs)
         names = self.query_names if request.method in {"GET", "HEAD"} else frozenset[str]()
         query.check_names(request.GET, names)
+
+
+class MayOperate(IsAuthenticated):
+    """Members of staff who have the permission that the view needs; for all others it is 403."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Looking needs ``view.may_look``, doing ``view.may_do``."""
+        if not super().has_permission(request, view):
+            return False
+        needed = view.may_look if request.method in SAFE_METHODS else view.may_do
+        return bool(request.user.is_staff and request.user.has_perm(needed))
+
+
+class OperatorView(ApiView):
+    """A view for the people who operate Darkroom: it shows what belongs to all users."""
+
+    permission_classes = (MayOperate,)
+    may_look: ClassVar[str]
+    """The Django permission that reading needs, for example ``generations.view_submission``."""
+    may_do: ClassVar[str]
+    """The one that changing something needs."""
 
 
 def plain(request: Request) -> HttpRequest:
