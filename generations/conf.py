@@ -82,6 +82,10 @@ class Limits:
     busy_slow_interval: float = 300
     not_sent_limit: int = 5
     """Claims that died before they sent anything; more of them is an incident and a failure."""
+    poison_claims: int = 5
+    """Workers that died at the same attempt, one after the other, until it is stopped; never fewer than 3."""
+    poison_poll_interval: float = 600
+    """A job whose pollers die is asked about only this often."""
     max_submissions: int = 20
     """Attempts that count (not busy, not ``not_sent``)."""
     collect_tries: int = 5

@@ -21,6 +21,7 @@ from generations.execution import process
 from generations.execution.matching import Assignment, Candidate, Capacity, free_slots, match
 from generations.lifecycle import HOLDS_SLOT, Status
 from generations.models import Generation, Submission
+from generations.models.generation import SUSPECT_AFTER
 
 MATURE_BATCH = 1000
 
@@ -45,7 +46,7 @@ WITH RECURSIVE waiting(user_id) AS (
       CROSS JOIN LATERAL (
         SELECT g.id, g.priority FROM generations_generation g
          WHERE g.provider_id = %(provider)s AND g.user_id = w.user_id AND g.status = 'pending'
-           AND g.not_before IS NULL AND g.account_id IS NULL
+           AND g.not_before IS NULL AND g.account_id IS NULL AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
            AND EXISTS (SELECT 1 FROM accounts a
                         WHERE (a.owner_id IS NULL OR a.owner_id = g.user_id)
                           AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
@@ -64,7 +65,7 @@ SELECT c.id, c.user_id, c.priority, NULL::uuid,
   CROSS JOIN LATERAL (
     SELECT g.id, g.user_id, g.priority FROM generations_generation g
      WHERE g.provider_id = %(provider)s AND g.user_id = h.user_id AND g.status = 'pending'
-       AND g.not_before IS NULL AND g.account_id IS NULL
+       AND g.not_before IS NULL AND g.account_id IS NULL AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
        AND EXISTS (SELECT 1 FROM accounts a
                     WHERE (a.owner_id IS NULL OR a.owner_id = g.user_id)
                       AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
@@ -94,16 +95,18 @@ SELECT c.id, c.user_id, c.priority, c.account_id, ARRAY[]::uuid[]
   CROSS JOIN LATERAL (
     SELECT g.id, g.user_id, g.priority, g.account_id FROM generations_generation g
      WHERE g.account_id = w.account_id AND g.user_id = w.user_id AND g.status = 'pending' AND g.not_before IS NULL
+       AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
        AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
                         WHERE e.generation_id = g.id AND e.account_id = w.account_id)
      ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
 """
 
 
-def claim(provider_id: str, token: UUID, at_most: int) -> list[Submission]:
+def claim(provider_id: str, token: UUID, at_most: int, *, suspects: bool = False) -> list[Submission]:
     """Reserve slots for up to ``at_most`` due Generations of a provider, in one short transaction.
 
     The Submissions are ``reserved``, owned by ``token`` for a lease, with ``generation`` and ``account`` loaded.
+    ``suspects``: only Generations whose dispatchers have died (see ``poison``), which are else passed over.
     """
     with transaction.atomic():
         _lock(provider_id)
@@ -116,7 +119,7 @@ def claim(provider_id: str, token: UUID, at_most: int) -> list[Submission]:
         submissions: list[Submission] = []
         while capacities and len(submissions) < at_most:
             size = min(at_most - len(submissions), sum(len(capacity.free) for capacity in capacities))
-            candidates = _candidates(provider_id, capacities, size)
+            candidates = _candidates(provider_id, capacities, size, suspects=suspects)
             if not candidates:
                 break
             assignments = match(candidates, capacities, _in_flight(provider_id))[:size]
@@ -158,12 +161,14 @@ def _capacity(account: Account) -> Capacity:
     )
 
 
-def _candidates(provider_id: str, capacities: Sequence[Capacity], size: int) -> list[Candidate]:
+def _candidates(provider_id: str, capacities: Sequence[Capacity], size: int, *, suspects: bool) -> list[Candidate]:
     values: dict[str, Any] = {
         "provider": provider_id,
         "accounts": [capacity.account_id for capacity in capacities],
         "owners": [capacity.owner_id for capacity in capacities],
         "size": size,
+        "suspects": suspects,
+        "suspect_after": SUSPECT_AFTER,
     }
     found: list[Candidate] = []
     with connection.cursor() as cursor:
@@ -227,6 +232,12 @@ def _reserve(assignments: Sequence[Assignment], accounts: dict[UUID, Account], t
     )
     Account.objects.filter(pk__in=used.values("pk")).update(last_used_at=Now())
     return submissions
+
+
+def suspects_wait(provider_id: str) -> bool:
+    """Whether a due Generation of this provider has seen its dispatchers die before they sent it."""
+    due = Generation.objects.filter(provider_id=provider_id, status=Status.PENDING, not_before=None)
+    return due.filter(not_sent__gte=SUSPECT_AFTER).exists()
 
 
 def mature(provider_id: str | None = None) -> int:

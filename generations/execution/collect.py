@@ -19,9 +19,10 @@ from django.db.models import Q, Value
 from django.db.models.functions import Now
 from pydantic import ValidationError
 
+from generations import wakeups
 from generations.backoff import poll_delay
 from generations.conf import limits, seconds
-from generations.execution import failures, orders, process, settle
+from generations.execution import failures, orders, poison, process, settle
 from generations.execution.accounts import endpoint
 from generations.execution.failures import Failure
 from generations.execution.persist import apart, patiently
@@ -32,6 +33,7 @@ from generations.lifecycle import State, Status
 from generations.models import Asset, Event, Incident, Submission
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
+from generations.models.generation import SUSPECT_AFTER
 from providers import registry
 from providers.base import Output
 from providers.errors import AssetUnusable, ProviderError
@@ -39,6 +41,8 @@ from providers.transport import converse
 
 LOOK_SECONDS = 2
 """While downloads go on, this often it is looked what else waits."""
+RUN_SECONDS = 60
+"""A run takes on nothing more after this, and the next one begins: with those that must be alone."""
 FENCE = "t.state = 'collecting' AND t.token = %(token)s AND t.lease_until > now()"
 
 log = structlog.get_logger(__name__)
@@ -47,19 +51,22 @@ log = structlog.get_logger(__name__)
 def collect() -> int:
     """Fetch and store everything that waits, until nothing does. Gives how many were tried.
 
-    New ones join as connections become free, so that a slow download keeps nobody waiting.
+    New ones join as connections become free, so that a slow download keeps nobody waiting. Those whose collectors
+    have died come first, each alone in this process (see ``poison``).
     """
     tried = 0
     token = uuid.uuid4()
     wave: Wave[Submission, Collected] = Wave()
-    renewed_at = time.monotonic()
+    started_at = renewed_at = time.monotonic()
     while True:
-        room = limits().connections - len(wave)
-        batch = _claim(token, room) if room else []
+        going_on = time.monotonic() - started_at < RUN_SECONDS
+        batch = _next(token, wave) if going_on else []
         tried += len(batch)
         for submission in batch:
             wave.start(submission, _work(submission))
         if not wave:
+            if not going_on:
+                wakeups.wake_collect()
             return tried
         _write(token, wave.arrived(timeout=LOOK_SECONDS))
         if time.monotonic() - renewed_at > limits().lease / 3:
@@ -67,20 +74,54 @@ def collect() -> int:
             renewed_at = time.monotonic()
 
 
-def _claim(token: UUID, at_most: int) -> list[Submission]:
-    """Those that nobody is at (no lease, or an expired one, which is also how a next try waits)."""
+def _next(token: UUID, wave: Wave[Submission, Collected]) -> list[Submission]:
+    """What this process takes on beside what it has."""
+    if not wave:
+        return _claim(token, 1, suspects=True) or _claim(token, limits().connections)
+    if any(submission.unwritten_claims >= SUSPECT_AFTER for submission in wave.items()):
+        return []
+    room = limits().connections - len(wave)
+    return _claim(token, room) if room else []
+
+
+def _claim(token: UUID, at_most: int, *, suspects: bool = False) -> list[Submission]:
+    """Those that nobody is at (no lease, or an expired one, which is also how a next try waits).
+
+    ``suspects``: only those whose collectors have died, but not so often that recovery gives them up.
+    """
+    claims = (
+        Q(unwritten_claims__gte=SUSPECT_AFTER, unwritten_claims__lt=poison.most_claims())
+        if suspects
+        else Q(unwritten_claims__lt=SUSPECT_AFTER)
+    )
     with transaction.atomic():
         rows = list(
             Submission.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
-            .filter(Q(lease_until=None) | Q(lease_until__lte=Now()), state=State.COLLECTING)
+            .filter(Q(lease_until=None) | Q(lease_until__lte=Now()), claims, state=State.COLLECTING)
             .select_related("generation", "account")
             .order_by("lease_until", "id")[:at_most]
         )
         if rows:
             Submission.objects.filter(pk__in=[row.pk for row in rows]).update(
-                token=token, lease_until=Now() + Value(seconds(limits().lease))
+                token=token,
+                lease_until=Now() + Value(seconds(limits().lease)),
+                unwritten_claims=poison.one_more(),
             )
+            _take_over([row for row in rows if row.unwritten_claims])
         return rows
+
+
+def _take_over(left: Sequence[Submission]) -> None:
+    """Whose collector has died: its timeline says so."""
+    Event.objects.bulk_create(
+        Event(
+            generation_id=submission.generation_id,
+            attempt=submission.number,
+            kind=Event.Kind.RECOVERED,
+            actor=process.actor(),
+        )
+        for submission in left
+    )
 
 
 def _extend(token: UUID, submissions: Sequence[Submission]) -> None:
@@ -166,7 +207,7 @@ def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None
         {submission.pk: {"error_code": "", "error_message": ""} for submission, _ in stored},
         guard=FENCE,
         params={"token": token},
-        also="state = 'succeeded', ended_at = now(), lease_until = NULL",
+        also="state = 'succeeded', ended_at = now(), lease_until = NULL, unwritten_claims = 0",
         returning=["abandoned_at"],
     )
     ours = [(submission, collected) for submission, collected in stored if submission.pk in touched]
@@ -225,7 +266,13 @@ def _try_again(token: UUID, again: Sequence[tuple[Submission, ProviderError]]) -
         }
         if isinstance(error, StorageFailed):
             settle.report(Incident.Kind.STORAGE, submission, error.detail)
-    touched = update_rows(Submission, rows, guard=FENCE, params={"token": token}, also="token = gen_random_uuid()")
+    touched = update_rows(
+        Submission,
+        rows,
+        guard=FENCE,
+        params={"token": token},
+        also="token = gen_random_uuid(), unwritten_claims = 0",
+    )
     Event.objects.bulk_create(
         Event(
             generation_id=submission.generation_id,

@@ -7,10 +7,13 @@
 4. The billable calls run in threads, outside every transaction.
 5. Record (T4) in small waves as replies arrive: job id, rejection with what follows, or ``unknown``; fenced by the
    token.
+
+Generations whose dispatchers have died are sent first, each alone in its process (see ``poison``).
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +24,10 @@ import uuid_utils.compat as uuid
 from django.db import connection, transaction
 
 from accounts.encryption import UndecryptableCredentials
+from generations import wakeups
 from generations.conf import limits
 from generations.execution import orders
-from generations.execution.claim import claim, extend_leases, mature
+from generations.execution.claim import claim, extend_leases, mature, suspects_wait
 from generations.execution.persist import AWAY
 from generations.execution.recording import record
 from generations.execution.waves import Wave
@@ -37,6 +41,8 @@ from providers.transport import Conversation
 log = structlog.get_logger(__name__)
 
 PREPARING_STEP = 0.1
+RUN_SECONDS = 60
+"""A run takes on nothing more after this, and the next one begins: with those that must be alone."""
 
 # Generations before Submissions, as everywhere: a cancel of one of them holds its Generation.
 LOCK = """
@@ -96,13 +102,30 @@ class Dispatcher:
         return self.claimed
 
     def _work(self) -> None:
+        mature(self.provider_id)
+        while suspects_wait(self.provider_id) and self._take(1, suspects=True):
+            self._finish()
+        ends_at = time.monotonic() + RUN_SECONDS
         more = True
         while more or self.preparing or self.ready or self.sending:
+            if time.monotonic() > ends_at:
+                self._finish()
+                wakeups.wake_dispatch(self.provider_id)
+                return
             if more:
                 more = self._claim()
-            self._prepared()
-            self._send()
-            more = self._record() or more
+            more = self._step() or more
+
+    def _finish(self) -> None:
+        """Send and write down what is in hand, and take on nothing."""
+        while self.preparing or self.ready or self.sending:
+            self._step()
+
+    def _step(self) -> bool:
+        """A little of everything but claims. True: it is worth looking for more work."""
+        self._prepared()
+        self._send()
+        return self._record()
 
     def _free(self) -> int:
         return limits().connections - len(self.sending) - len(self.ready) - len(self.preparing)
@@ -113,7 +136,11 @@ class Dispatcher:
         if room <= 0:
             return True
         mature(self.provider_id)
-        submissions = claim(self.provider_id, self.token, min(room, limits().claim_size))
+        return self._take(min(room, limits().claim_size)) == room
+
+    def _take(self, at_most: int, *, suspects: bool = False) -> int:
+        """Claim up to so many and get them on their way. Gives how many there were."""
+        submissions = claim(self.provider_id, self.token, at_most, suspects=suspects)
         self.claimed += len(submissions)
         inputs = orders.inputs_of(submissions)
         for submission in submissions:
@@ -132,7 +159,7 @@ class Dispatcher:
                     self.ready.append(attempt)
             except Exception as error:  # noqa: BLE001  one bad row must not stop the others
                 record(self.token, [(submission, _own_fault(error), None)], sent=False)
-        return len(submissions) == room
+        return len(submissions)
 
     def _prepared(self) -> None:
         """Uploads that are done join the ready ones; failed ones are recorded as not accepted."""

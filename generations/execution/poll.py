@@ -17,13 +17,14 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid
 from django.db import transaction
-from django.db.models import Min, Value
-from django.db.models.functions import Now
+from django.db.models import Case, F, Min, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Greatest, Now
 
 from generations import wakeups
 from generations.backoff import poll_delay
 from generations.conf import limits, seconds
-from generations.execution import failures, orders, process, settle, verdicts
+from generations.execution import failures, orders, poison, process, settle, verdicts
 from generations.execution.accounts import endpoint, look_again
 from generations.execution.expiry import DeadlineExceeded, expire
 from generations.execution.failures import Failure
@@ -31,9 +32,10 @@ from generations.execution.persist import apart, patiently
 from generations.execution.unknown import resubmits_once
 from generations.execution.waves import Wave
 from generations.lifecycle import State
-from generations.models import Submission
+from generations.models import Incident, Submission
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
+from generations.models.generation import SUSPECT_AFTER
 from providers import registry
 from providers.base import PollResult
 from providers.errors import AuthFailed, InsufficientCredits, JobFailed, JobLost, NoOutput, ProviderError
@@ -104,6 +106,11 @@ def _claim(token: UUID) -> list[Submission]:
             .select_related("generation", "account")
             .order_by("next_poll_at")[:BATCH]
         )
+        if due and due[0].unwritten_claims >= SUSPECT_AFTER:
+            due = due[:1]
+        else:
+            # A suspect is taken alone, when its turn has come.
+            due = [submission for submission in due if submission.unwritten_claims < SUSPECT_AFTER]
         counts: dict[UUID, int] = {}
         mine = []
         for submission in due:
@@ -112,8 +119,9 @@ def _claim(token: UUID) -> list[Submission]:
                 mine.append(submission)
         if mine:
             Submission.objects.filter(pk__in=[submission.pk for submission in mine]).update(
-                poll_token=token, next_poll_at=Now() + Value(seconds(limits().lease))
+                poll_token=token, next_poll_at=_next_try(), unwritten_claims=poison.one_more()
             )
+            _tell_of_poison(mine)
         # Who answered last time is asked first: a provider that hangs holds up its own.
         return sorted(mine, key=lambda submission: submission.poll_errors > 0)
 
@@ -122,7 +130,31 @@ def _extend(token: UUID, submissions: Sequence[Submission]) -> None:
     """These wait for their turn or their answer still: no other poller takes them meanwhile."""
     Submission.objects.filter(
         pk__in=[submission.pk for submission in submissions], state=State.ACCEPTED, poll_token=token
-    ).update(next_poll_at=Now() + Value(seconds(limits().lease)))
+    ).update(next_poll_at=Greatest(F("next_poll_at"), Now() + Value(seconds(limits().lease))))
+
+
+def _next_try() -> Combinable:
+    """When another poller takes it if this one is not heard of again: seldom, if that has happened often."""
+    return Case(
+        When(
+            unwritten_claims__gte=poison.most_claims(),
+            then=Now() + Value(seconds(max(limits().lease, limits().poison_poll_interval))),
+        ),
+        default=Now() + Value(seconds(limits().lease)),
+    )
+
+
+def _tell_of_poison(claimed: Sequence[Submission]) -> None:
+    """Whose pollers have died too often: a person is told, once."""
+    for submission in claimed:
+        if submission.unwritten_claims >= poison.most_claims():
+            settle.report(
+                Incident.Kind.POISON,
+                submission,
+                f"{submission.unwritten_claims} workers in a row asked where it stands and were not heard of again. "
+                f"It is asked about only every {limits().poison_poll_interval:.0f} s now, by a worker of its own; "
+                "its deadline and its limit still end it.",
+            )
 
 
 def _question(submission: Submission) -> Callable[[], PollResult]:
@@ -184,7 +216,7 @@ def _write(token: UUID, answers: Sequence[Answer]) -> None:
 
 def _update(token: UUID, rows: Sequence[tuple[Submission, dict[str, Any]]]) -> set[UUID]:
     columns = {submission.pk: row for submission, row in rows}
-    return set(update_rows(Submission, columns, guard=FENCE, params={"token": token}))
+    return set(update_rows(Submission, columns, guard=FENCE, params={"token": token}, also="unwritten_claims = 0"))
 
 
 @patiently
@@ -230,7 +262,7 @@ def _collecting(token: UUID, done: Sequence[tuple[Submission, PollResult]]) -> N
         guard=FENCE,
         params={"token": token, "collect_ttl": limits().collect_ttl},
         also=(
-            "state = 'collecting', finished_at = now(), progress = NULL, lease_until = NULL,"
+            "state = 'collecting', finished_at = now(), progress = NULL, lease_until = NULL, unwritten_claims = 0,"
             " collect_by = now() + %(collect_ttl)s * interval '1 second'"
         ),
     )

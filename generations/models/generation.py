@@ -15,6 +15,9 @@ from django.db.models.functions import Now
 from accounts.models import Account
 from generations.lifecycle import ENDED, LIVE, MAKES_IMAGE, Operation, Status
 
+SUSPECT_AFTER = 2
+"""So many workers died at the same work in a row: it may be its fault, and it is taken alone from here on."""
+
 
 class GenerationQuerySet(models.QuerySet["Generation"]):
     def of_user(self, user_id: int) -> GenerationQuerySet:
@@ -111,6 +114,12 @@ class Generation(models.Model):
                 fields=["account", "user", "-priority", "id"],
                 name="generation_due_pinned",
                 condition=Q(status="pending", not_before=None, account__isnull=False),
+            ),
+            # dispatch: those whose dispatchers die
+            models.Index(
+                fields=["provider_id"],
+                name="generation_suspect",
+                condition=Q(status="pending", not_before=None, not_sent__gte=SUSPECT_AFTER),
             ),
             # the tick: what has become due
             models.Index(

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from accounts.models import Account
 from generations.lifecycle import BILLABLE, HOLDS_SLOT, OPEN, TERMINAL, State
-from generations.models.generation import Generation
+from generations.models.generation import SUSPECT_AFTER, Generation
 
 
 def _callback_token() -> str:
@@ -156,6 +156,12 @@ class Submission(models.Model):
             ),
             # one provider job was already known to another attempt: matching the provider's list
             models.Index(fields=["account", "sent_at"], name="submission_sent", condition=Q(sent_at__isnull=False)),
+            # recovery: those whose pollers and collectors die
+            models.Index(
+                fields=["state", "limit_at"],
+                name="submission_suspect",
+                condition=Q(state__in=["accepted", "collecting"], unwritten_claims__gte=SUSPECT_AFTER),
+            ),
             # callbacks: the attempt that a token belongs to
             models.Index(fields=["callback_token"], name="submission_callback_token"),
             # an account's attempts, newest first: the console

@@ -12,6 +12,7 @@ from generations import conf, wakeups
 from providers.sandbox.client import SandboxControl
 from providers.sandbox.process import SandboxProcess
 from tests.generations.execution.studio import Studio
+from tests.generations.execution.workers import Workers
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,17 @@ def studio(sandbox: SandboxControl, hints: list[str], settings: Any, tmp_path: P
         },
     }
     return Studio(sandbox)
+
+
+@pytest.fixture(scope="session")
+def worker_parent(django_db_setup: None) -> Iterator[Workers]:
+    """The parent of all workers."""
+    parent = Workers()
+    yield parent
+    parent.close()
+
+
+@pytest.fixture
+def workers(worker_parent: Workers, transactional_db: None, studio: Studio) -> Workers:
+    """Workers in processes of their own; what they see must be committed."""
+    return worker_parent

@@ -284,7 +284,14 @@ def test_costs_the_same_however_many_wait(query: str) -> None:
     account = AccountFactory.create(limit=10)
     users = [UserFactory.create() for _ in range(5)]
     pinned = account if query is claiming.PINNED else None
-    values = {"provider": "pixverse", "accounts": [account.pk], "owners": [None], "size": 10}
+    values = {
+        "provider": "pixverse",
+        "accounts": [account.pk],
+        "owners": [None],
+        "size": 10,
+        "suspects": False,
+        "suspect_after": 2,
+    }
 
     def fill(count: int) -> None:
         template = GenerationFactory.build(user=users[0], account=pinned)

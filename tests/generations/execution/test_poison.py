@@ -97,6 +97,34 @@ def test_recovers_the_other_kinds(hints: list[str]) -> None:
     assert "dispatch:pixverse" in hints
 
 
+def test_recovers_those_beside_one_that_the_database_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recover, "BATCH", 2)
+    bad, *others = (
+        SubmissionFactory.create(
+            state=State.UNKNOWN, generation=priced(sound=sound, provider_id="pixverse", status=Status.PROCESSING)
+        )
+        for sound in (False, True, True, True, True)
+    )
+    Submission.objects.update(limit_at=PAST)
+    assert recover.recover()["unknown_at_limit"] == 4
+    for one in (bad, *others):
+        one.refresh_from_db()
+    assert bad.state == State.UNKNOWN
+    assert {one.state for one in others} == {State.FAILED}
+
+
+def test_expires_those_beside_one_that_the_database_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recover, "BATCH", 1)
+    bad = priced(sound=False, queue_until=PAST)
+    others = [priced(queue_until=PAST + timedelta(seconds=1)) for _ in range(3)]
+    assert recover.recover()["queued_too_long"] == 3
+    bad.refresh_from_db()
+    assert bad.status == Status.PENDING
+    assert set(Generation.objects.filter(pk__in=[one.pk for one in others]).values_list("error_code", flat=True)) == {
+        "queue_timeout"
+    }
+
+
 def test_ends_cancels_although_older_ones_have_their_result_already(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recover, "BATCH", 1)
     asked = {"status": Status.PROCESSING, "cancel_requested_at": PAST}
@@ -167,11 +195,11 @@ def test_writes_down_what_has_left_when_the_next_claim_fails(
     calls: list[int] = []
     real = claiming.claim
 
-    def claim(*arguments: Any) -> list[Submission]:
+    def claim(*arguments: Any, **named: Any) -> list[Submission]:
         calls.append(1)
         if len(calls) > 1:
             raise OperationalError("deadlock detected")
-        return real(*arguments)
+        return real(*arguments, **named)
 
     monkeypatch.setattr(dispatching, "claim", claim)
     with pytest.raises(OperationalError):
