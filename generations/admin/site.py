@@ -25,6 +25,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Accounts", "key", "accounts.account"),
             ("Provider settings", "tune", "generations.providersetting"),
+            ("Rules for errors", "rule", "generations.codeoverride"),
             ("Prices", "sell", "accounts.price"),
             ("Wallets", "account_balance_wallet", "accounts.wallet"),
             ("Ledger", "receipt_long", "accounts.ledgerentry"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -13,9 +13,9 @@ from accounts.models import Account
 from generations.conf import Limits, limits, seconds
 from generations.execution import accounts, settle
 from generations.execution.settle import Ending
-from generations.execution.verdicts import Budget, Verdict
+from generations.execution.verdicts import Budget, Verdict, overruled
 from generations.lifecycle import Status
-from generations.models import AccountExclusion, Event, Generation, Incident, Submission
+from generations.models import AccountExclusion, CodeOverride, Event, Generation, Incident, Submission
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
 from providers.errors import ProviderError
@@ -83,7 +83,10 @@ def storable_cost(cost: Decimal | None) -> Decimal | None:
 def _follow(failures: Sequence[Failure], generations: dict[UUID, Generation], actor: str) -> None:
     endings: list[Ending] = []
     again: list[tuple[Failure, Generation, Verdict]] = []
-    verdicts = [(failure, _verdict(failure, generations[failure.submission.generation_id])) for failure in failures]
+    overrides = CodeOverride.in_force() if any(failure.decide for failure in failures) else {}
+    verdicts = [
+        (failure, _verdict(failure, generations[failure.submission.generation_id], overrides)) for failure in failures
+    ]
     AccountExclusion.objects.bulk_create(
         [
             AccountExclusion(
@@ -110,10 +113,11 @@ def _follow(failures: Sequence[Failure], generations: dict[UUID, Generation], ac
     _back_to_queue(again, actor)
 
 
-def _verdict(failure: Failure, generation: Generation) -> Verdict:
+def _verdict(failure: Failure, generation: Generation, overrides: Mapping[str, bool]) -> Verdict:
     if failure.decide is None:
         return Verdict(delay=None)
-    return failure.decide(failure.error, generation, limits(), random.random)
+    verdict = failure.decide(failure.error, generation, limits(), random.random)
+    return overruled(verdict, failure.error, generation, limits(), random.random, overrides)
 
 
 def _ending(failure: Failure, generation: Generation, verdict: Verdict) -> Ending | None:
@@ -122,7 +126,8 @@ def _ending(failure: Failure, generation: Generation, verdict: Verdict) -> Endin
     if generation.cancel_requested_at is not None:
         return Ending(generation.pk, Status.CANCELLED, attempt=number)
     if verdict.delay is None:
-        return Ending(generation.pk, Status.FAILED, failure.error.code, failure.error.detail, number)
+        data = {"overruled": True} if verdict.overruled else {}
+        return Ending(generation.pk, Status.FAILED, failure.error.code, failure.error.detail, number, data=data)
     if number - generation.busy_bounces - generation.not_sent >= limits().max_submissions:
         message = f"{limits().max_submissions} attempts were made; the last one: {failure.error.detail}"
         return Ending(generation.pk, Status.FAILED, "attempts_exhausted", message, number)
@@ -169,6 +174,7 @@ def _back_to_queue(again: Sequence[tuple[Failure, Generation, Verdict]], actor: 
                 "message": failure.error.detail,
                 "delay": round(verdict.delay or 0, 1),
                 "budget": verdict.budget.value,
+                **({"overruled": True} if verdict.overruled else {}),
             },
         )
         for failure, generation, verdict in again

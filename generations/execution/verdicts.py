@@ -1,12 +1,13 @@
 """What follows an error, by its class and by the phase in which it happened. Pure.
 
-The table is design section 5; every branch of it is tested.
+The table is design section 5; every branch of it is tested. An operator may overrule it for a code: what is overruled
+is only whether another attempt follows, never what the error means for the Account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from providers.errors import (
     AuthFailed,
     ContentModerated,
     InsufficientCredits,
+    InvalidParams,
     JobFailed,
     NotDelivered,
     OutcomeUnknown,
@@ -60,6 +62,7 @@ class Verdict:
     """What follows: another attempt after ``delay`` seconds, or (``delay`` is None) the Generation fails.
 
     ``exclude``: this Account is not offered the Generation again. ``cool_down``: seconds for the Account.
+    ``overruled``: it says what an operator wants.
     """
 
     delay: float | None
@@ -67,9 +70,24 @@ class Verdict:
     exclude: bool = False
     effect: AccountEffect = AccountEffect.NONE
     cool_down: float = 0
+    overruled: bool = False
 
 
 FAIL = Verdict(delay=None)
+
+OVERRULABLE: tuple[type[ProviderError], ...] = (
+    InvalidParams,
+    ContentModerated,
+    AuthFailed,
+    PermissionDenied,
+    InsufficientCredits,
+    ProviderBusy,
+    NotDelivered,
+    Refused,
+    JobFailed,
+)
+"""Errors that leave no doubt: the provider took nothing, or its job ended without a result. A lost job, a missing
+result and an unknown outcome may have been billed: no rule makes them retryable."""
 
 
 def after_submit(error: ProviderError, used: Counters, limits: Limits, jitter: Callable[[], float]) -> Verdict:
@@ -107,6 +125,27 @@ def after_job(error: ProviderError, used: Counters, limits: Limits, jitter: Call
 def after_lost(_error: ProviderError, used: Counters, _limits: Limits, _jitter: Callable[[], float]) -> Verdict:
     """What follows a job that was lost without a result, at a provider that an operator has said to ask once more."""
     return FAIL if used.resubmits else Verdict(0, budget=Budget.RESUBMITS)
+
+
+def overruled(
+    verdict: Verdict,
+    error: ProviderError,
+    used: Counters,
+    limits: Limits,
+    jitter: Callable[[], float],
+    overrides: Mapping[str, bool],
+) -> Verdict:
+    """The verdict as the operator wants it. ``overrides``: whether another attempt follows, by code.
+
+    What follows by the operator's word is counted among the errors, hence has an end.
+    """
+    wanted = overrides.get(error.code) if isinstance(error, OVERRULABLE) else None
+    if wanted is None or wanted == (verdict.delay is not None):
+        return verdict
+    if not wanted:
+        return replace(verdict, delay=None, budget=Budget.NONE, overruled=True)
+    another = _another(error, used.error_retries, limits.error_retries, Budget.ERRORS, limits, jitter)
+    return verdict if another.delay is None else replace(another, overruled=True)
 
 
 def _another(

@@ -2,6 +2,7 @@
 
 from generations.models.asset import Asset, GenerationInput
 from generations.models.callback_nonce import CallbackNonce
+from generations.models.code_override import CodeOverride
 from generations.models.event import Event
 from generations.models.generation import Generation
 from generations.models.heartbeat import Heartbeat
@@ -15,6 +16,7 @@ __all__ = [
     "AccountExclusion",
     "Asset",
     "CallbackNonce",
+    "CodeOverride",
     "Event",
     "Generation",
     "GenerationInput",

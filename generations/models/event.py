@@ -35,6 +35,8 @@ class Event(models.Model):
         ABANDONED = "abandoned"
         LATE_RESULT = "late_result"
         REFUNDED = "refunded"
+        DISMISSED = "dismissed"
+        RESTORED = "restored"
         COMPLETED = "completed"
         FAILED = "failed"
         CANCELLED = "cancelled"

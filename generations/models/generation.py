@@ -85,6 +85,12 @@ class Generation(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True, help_text="When it ended, however it ended.")
+    dismissed_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="It failed, and a person said that nothing is to be done. Event ``dismissed`` has who and why.",
+    )
 
     objects = GenerationQuerySet.as_manager()
 
@@ -100,6 +106,9 @@ class Generation(models.Model):
             models.CheckConstraint(
                 condition=Q(status__in=LIVE, completed_at=None) | Q(status__in=ENDED, completed_at__isnull=False),
                 name="generation_ended_at_its_end",
+            ),
+            models.CheckConstraint(
+                condition=Q(dismissed_at=None) | Q(status="failed"), name="generation_dismissed_has_failed"
             ),
         ]
         indexes = [
@@ -147,6 +156,18 @@ class Generation(models.Model):
             # retries shown on both sides, and lineage
             models.Index(fields=["retry_of"], name="generation_retry_of", condition=Q(retry_of__isnull=False)),
             models.Index(fields=["parent"], name="generation_parent", condition=Q(parent__isnull=False)),
+            # dead letters: what failed in a time and nobody has dismissed
+            models.Index(
+                fields=["completed_at"],
+                name="generation_dead_letter",
+                condition=Q(status="failed", dismissed_at=None),
+            ),
+            # replays with a rate: the last that is planned at a provider
+            models.Index(
+                fields=["provider_id", "-scheduled_at"],
+                name="generation_planned_replay",
+                condition=Q(retry_of__isnull=False, scheduled_at__isnull=False) & ~Q(status="cancelled"),
+            ),
             # cleanup by age; ETA: what completed lately
             models.Index(
                 fields=["completed_at"], name="generation_completed_at", condition=Q(completed_at__isnull=False)

@@ -19,7 +19,7 @@ EVENTS = {
     KIND.RETRIED: "It was retried as {newer}.",
     KIND.WOKEN: "It was made due at once.",
     KIND.CANCEL_REQUESTED: "Its cancel was asked for.",
-    KIND.RETRYING: "{attempt} ended without a result ({reason}). Another one follows {when}.",
+    KIND.RETRYING: "{attempt} ended without a result ({reason}). Another one follows {when}{rule}.",
     KIND.RECOVERED: "{attempt} was left by its worker and taken over.",
     KIND.OUTCOME_UNKNOWN: "{attempt} may have reached the provider or not{because}. It is not sent again by itself.",
     KIND.CALLBACK: "The provider called back.",
@@ -32,7 +32,9 @@ EVENTS = {
     KIND.LATE_RESULT: "{attempt} brought a result after the end. It is kept, and not charged.",
     KIND.REFUNDED: "Its credits were refunded{because}.",
     KIND.COMPLETED: "Completed{partial}.",
-    KIND.FAILED: "Failed: {reason}.",
+    KIND.DISMISSED: "It was dismissed: nothing is to be done about it{because}.",
+    KIND.RESTORED: "It is a dead letter again; its dismissal was taken back.",
+    KIND.FAILED: "Failed: {reason}{rule}.",
     KIND.CANCELLED: "Cancelled.",
 }
 
@@ -59,6 +61,7 @@ def event_text(event: Event) -> str:
         partial=f" with {data['outputs']} of {data.get('expected')} outputs" if data.get("partial") else "",
         job=data.get("job_id") or "unknown",
         decision=DECISIONS.get(str(data.get("decision")), "it is settled"),
+        rule=", as an operator's rule for this code says" if data.get("overruled") else "",
         newer=data.get("generation") or data.get("retry") or "a new generation",
     )
     return text.replace("of Attempt", "of attempt").replace("of An attempt", "of an attempt")

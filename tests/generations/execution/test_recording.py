@@ -9,9 +9,10 @@ import pytest
 
 from generations.execution.recording import record
 from generations.lifecycle import State, Status
-from generations.models import Submission
+from generations.models import CodeOverride, Submission
+from generations.reports.sentences import event_text
 from providers.base import Output, SubmitResult
-from providers.errors import JobFailed, OutcomeUnknown, Refused
+from providers.errors import InvalidParams, JobFailed, OutcomeUnknown, Refused
 from tests.factories import SubmissionFactory
 from tests.generations.execution.studio import Studio
 
@@ -138,3 +139,32 @@ def test_polls_first_when_the_provider_says_within_bounds() -> None:
         assert now(one).next_poll_at is not None
         assert one.accepted_at is not None
         assert (one.next_poll_at - one.accepted_at).total_seconds() < most  # type: ignore[operator]
+
+
+class TestAnOperatorsRule:
+    """``CodeOverride``: read whenever an attempt fails."""
+
+    def test_ends_at_once_what_would_be_tried_again(self) -> None:
+        CodeOverride.objects.create(code="provider_unavailable", retryable=False, reason="down for the day", actor="a")
+        one = sending()
+        record(one.token, [(one, Refused("not today"), None)])
+        assert (now(one).state, one.generation.status) == (State.FAILED, Status.FAILED)
+        told = one.generation.events.get(kind="failed")
+        assert "as an operator's rule for this code says" in event_text(told)
+
+    def test_tries_again_what_would_fail(self) -> None:
+        CodeOverride.objects.create(code="invalid_params", retryable=True, reason="their checks flicker", actor="a")
+        one = sending()
+        record(one.token, [(one, InvalidParams("no such model"), None)])
+        assert (now(one).state, one.generation.status) == (State.FAILED, Status.PENDING)
+        assert one.generation.error_retries == 1
+        assert "as an operator's rule for this code says" in event_text(one.generation.events.get(kind="retrying"))
+
+    def test_holds_for_its_own_code_only_and_no_longer_than_it_stands(self) -> None:
+        rule = CodeOverride.objects.create(code="invalid_params", retryable=True, reason="r", actor="a")
+        other, later = sending(), sending()
+        record(other.token, [(other, Refused(), None)])
+        rule.delete()
+        record(later.token, [(later, InvalidParams(), None)])
+        assert [now(one).generation.status for one in (other, later)] == [Status.PENDING, Status.FAILED]
+        assert "operator" not in event_text(other.generation.events.get(kind="retrying"))

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generations.conf import Limits
-from generations.execution.verdicts import FAIL, AccountEffect, Budget, Verdict, after_job, after_lost, after_submit
+from generations.execution.verdicts import (
+    FAIL,
+    OVERRULABLE,
+    AccountEffect,
+    Budget,
+    Verdict,
+    after_job,
+    after_lost,
+    after_submit,
+    overruled,
+)
 from generations.models import Generation
 from providers import errors
 from providers.errors import (
@@ -115,6 +125,54 @@ def test_lets_nothing_follow_an_unknown_outcome() -> None:
     with pytest.raises(ValueError, match="unknown outcome"):
         submit(OutcomeUnknown())
     assert job(OutcomeUnknown()) == FAIL
+
+
+def overrule(
+    error: ProviderError, overrides: dict[str, bool], *, on_submit: bool = True, error_retries: int = 0
+) -> Verdict:
+    """The verdict when an operator has said so of these codes."""
+    spent = Used(error_retries=error_retries)
+    verdict = (after_submit if on_submit else after_job)(error, spent, LIMITS, lambda: 0.5)
+    return overruled(verdict, error, spent, LIMITS, lambda: 0.5, overrides)
+
+
+class TestOverrides:
+    """An operator's word for a code."""
+
+    @pytest.mark.parametrize(("error", "verdict"), [named(row) for row in ON_SUBMIT])
+    def test_change_nothing_without_a_word_about_the_code(self, error: ProviderError, verdict: Verdict) -> None:
+        assert overrule(error, {"some_other_code": not verdict.delay}) == verdict
+
+    @pytest.mark.parametrize(("error", "verdict"), [named(row) for row in ON_SUBMIT if isinstance(row[0], OVERRULABLE)])
+    def test_let_it_fail_at_once(self, error: ProviderError, verdict: Verdict) -> None:
+        ruled = overrule(error, {error.code: False})
+
+        assert ruled.delay is None
+        assert ruled.overruled == (verdict.delay is not None)
+        # What it means for the account is no matter of opinion.
+        assert (ruled.effect, ruled.exclude, ruled.cool_down) == (verdict.effect, verdict.exclude, verdict.cool_down)
+
+    @pytest.mark.parametrize(("error", "verdict"), [named(row) for row in ON_SUBMIT if isinstance(row[0], OVERRULABLE)])
+    def test_let_another_attempt_follow(self, error: ProviderError, verdict: Verdict) -> None:
+        wanted = Verdict(5, budget=Budget.ERRORS, overruled=True) if verdict == FAIL else verdict
+
+        assert overrule(error, {error.code: True}) == wanted
+
+    def test_end_with_the_errors_that_are_allowed(self) -> None:
+        ruled = [overrule(InvalidParams(), {"invalid_params": True}, error_retries=used) for used in range(4)]
+
+        assert [verdict.delay for verdict in ruled] == [5, 10, 20, None]
+        assert ruled[3] == FAIL
+
+    @pytest.mark.parametrize("error", [JobLost(), NoOutput(), AssetUnusable(), Unsupported()])
+    def test_never_repeat_what_may_have_been_billed(self, error: ProviderError) -> None:
+        assert overrule(error, {error.code: True}, on_submit=False) == FAIL
+
+    def test_never_repeat_an_unknown_outcome(self) -> None:
+        assert not issubclass(OutcomeUnknown, OVERRULABLE)
+        assert overrule(OutcomeUnknown(), {"outcome_unknown": True}, on_submit=False) == FAIL
+        with pytest.raises(ValueError, match="unknown outcome"):
+            overrule(OutcomeUnknown(), {"outcome_unknown": True})
 
 
 class TestBudgets:

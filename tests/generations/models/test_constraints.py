@@ -20,6 +20,7 @@ from generations.models import (
     AccountExclusion,
     Asset,
     CallbackNonce,
+    CodeOverride,
     Event,
     Generation,
     GenerationInput,
@@ -252,6 +253,16 @@ def two_readings_of_a_day() -> None:
     account = AccountFactory.create()
     for _ in range(2):
         BalanceReading.objects.create(account=account, day=date(2026, 1, 2), balance=1)
+
+
+@case("code_override_never_unknown")
+def a_rule_for_what_may_have_been_billed() -> None:
+    CodeOverride.objects.create(code="outcome_unknown", retryable=True, reason="r", actor="a")
+
+
+@case("generation_dismissed_has_failed")
+def nothing_to_be_done_about_a_success() -> None:
+    change(GenerationFactory.create(status=Status.COMPLETED), dismissed_at=timezone.now())
 
 
 CASES = [value for value in globals().values() if isinstance(value, type(pytest.param()))]
