@@ -20,7 +20,7 @@ from django.utils import timezone
 from factory.django import DjangoModelFactory
 from PIL import Image
 
-from accounts.models import Account, LedgerEntry, Price, Wallet
+from accounts.models import Account, LedgerEntry, Price, UserCap, Wallet
 from generations.fingerprint import fingerprint
 from generations.lifecycle import ENDED, HOLDS_SLOT, LIVE, TERMINAL, Operation, State, Status
 from generations.models import Asset, Event, Generation, GenerationInput, Submission
@@ -113,6 +113,15 @@ class WalletFactory(DjangoModelFactory[Wallet]):
                 actor="test",
             )
         return wallet
+
+
+class UserCapFactory(DjangoModelFactory[UserCap]):
+    """Caps of a user; nothing is capped until it is said."""
+
+    class Meta:
+        model = UserCap
+
+    user = factory.SubFactory(UserFactory)
 
 
 class PriceFactory(DjangoModelFactory[Price]):

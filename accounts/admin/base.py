@@ -62,6 +62,18 @@ class ConsoleAdmin(_Base[_M]):
         """Give a page of rows, in a constant number of queries, what its columns show."""
 
 
+class DecoratedAdmin(ConsoleAdmin[_M]):
+    """Base of pages with few rows: Django's own pages, decorated."""
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With what its columns show."""
+        changelist = super().get_changelist_instance(request)
+        rows = list(changelist.result_list)
+        self.decorate(rows)
+        changelist.result_list = rows
+        return changelist
+
+
 class KeysetPaginator(Paginator):  # type: ignore[type-arg]
     """Names the template of the page links; the pages themselves are cut by ``KeysetChangeList``."""
 

@@ -11,12 +11,22 @@ from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin as BaseAuthTokenAdmin
 from knox.models import AuthToken
+from unfold.admin import StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.admin.base import ConsoleAdmin
+from accounts.models import UserCap
 
 for model in (User, Group, AuthToken):
     admin.site.unregister(model)
+
+
+class UserCapInline(StackedInline):  # type: ignore[misc]
+    """How much this user may ask for, on his own page."""
+
+    model = UserCap
+    verbose_name_plural = "caps: how much this user may ask for"
+    tab = True
 
 
 @admin.register(User)
@@ -29,6 +39,10 @@ class UserAdmin(BaseUserAdmin, ConsoleAdmin[User]):  # type: ignore[type-arg]
     list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_staff", "is_active")
     list_fullwidth = False
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:
+        """His caps, once he is there."""
+        return [UserCapInline] if obj else []
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Never: his generations and ledger stay; a person is switched off with "Active"."""

@@ -1,5 +1,23 @@
 """The console: one module per noun, read-only where history must stay, actions only where they are legal."""
 
-from generations.admin import account, code_override, generation, history, incident, provider_setting, schedule
+from generations.admin import (
+    account,
+    code_override,
+    generation,
+    history,
+    incident,
+    provider_setting,
+    schedule,
+    user_cap,
+)
 
-__all__ = ["account", "code_override", "generation", "history", "incident", "provider_setting", "schedule"]
+__all__ = [
+    "account",
+    "code_override",
+    "generation",
+    "history",
+    "incident",
+    "provider_setting",
+    "schedule",
+    "user_cap",
+]

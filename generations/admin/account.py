@@ -17,12 +17,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from accounts.admin.base import ConsoleAdmin
+from accounts.admin.base import DecoratedAdmin
 from accounts.admin.prices import operation_title
 from accounts.admin.words import ago, label
 from accounts.models import Account
 from generations.admin.account_form import AccountForm, account_form, credential_names, initial_of
-from generations.admin.account_state import balance_age, balance_words, in_flight, slots_in_use, standing
+from generations.admin.account_state import balance_age, balance_words, in_flight, slots_in_use, standing, used_today
 from generations.execution import accounts as execution
 from generations.wakeups import wake_dispatch
 from providers import registry
@@ -31,7 +31,7 @@ from providers.registry import UnknownProvider
 
 
 @admin.register(Account)
-class AccountAdmin(ConsoleAdmin[Account]):
+class AccountAdmin(DecoratedAdmin[Account]):
     """The list tells at a glance who can work; the form is filled in once."""
 
     list_display = ("name", "state_label", "slots", "balance_shown", "used", "owner", "priority")
@@ -47,18 +47,11 @@ class AccountAdmin(ConsoleAdmin[Account]):
     # --- the list -------------------------------------------------------------------------------
 
     def decorate(self, rows: list[Account]) -> None:
-        """Slots in use, in one query for the page."""
-        used = slots_in_use(rows)
+        """Slots in use, and what is used of daily caps, in two queries for the page."""
+        used, today = slots_in_use(rows), used_today(rows)
         for account in rows:
             account.slots_used = used.get(account.pk, 0)  # type: ignore[attr-defined]
-
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Few accounts: Django's own pages, decorated."""
-        changelist = super().get_changelist_instance(request)
-        rows = list(changelist.result_list)
-        self.decorate(rows)
-        changelist.result_list = rows
-        return changelist
+            account.used_today = today.get(account.pk)  # type: ignore[attr-defined]
 
     @admin.display(description="Account")
     def name(self, account: Account) -> SafeString:
@@ -68,20 +61,23 @@ class AccountAdmin(ConsoleAdmin[Account]):
     @admin.display(description="State")
     def state_label(self, account: Account) -> SafeString:
         """In words."""
-        now = standing(account, timezone.now())
+        now = standing(account, timezone.now(), account.used_today)  # type: ignore[attr-defined]
         return format_html('<span title="{}">{}</span>', now.detail, label(now.word, now.tone))
 
     @admin.display(description="Slots in use")
     def slots(self, account: Account) -> SafeString:
-        """A bar, and the numbers."""
+        """A bar, and the numbers; below it what is used of a daily cap."""
         used: int = account.slots_used  # type: ignore[attr-defined]
+        today: int | None = account.used_today  # type: ignore[attr-defined]
+        below = "" if today is None else f"{today:,} of {account.daily_cap:,} today"
         return format_html(
             '<span class="dr-slots"><progress class="dr-gauge" max="{}" value="{}" aria-label="Slots in use">'
-            "</progress> {} / {}</span>",
+            '</progress> {} / {}</span><small class="dr-below">{}</small>',
             account.limit,
             min(used, account.limit),
             used,
             account.limit,
+            below,
         )
 
     @admin.display(description="Balance")
@@ -124,7 +120,7 @@ class AccountAdmin(ConsoleAdmin[Account]):
             ),
             (
                 "How much at once",
-                {"fields": ("limit", "priority", "balance_floor", "owner")},
+                {"fields": ("limit", "priority", "balance_floor", "daily_cap", "owner")},
             ),
             (
                 "Where the provider answers",
@@ -163,10 +159,12 @@ class AccountAdmin(ConsoleAdmin[Account]):
         extra = dict(extra_context or {})
         if account is not None:
             now = timezone.now()
+            today = used_today([account]).get(account.pk)
             extra |= {
                 "account": account,
                 "provider": _provider(account.provider_id),
-                "standing": standing(account, now),
+                "standing": standing(account, now, today),
+                "used_today": today,
                 "cooling": bool(account.cooldown_until and account.cooldown_until > now),
                 "slots_used": slots_in_use([account]).get(account.pk, 0),
                 "balance": balance_words(account),

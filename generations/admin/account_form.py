@@ -48,6 +48,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
             "limit",
             "priority",
             "balance_floor",
+            "daily_cap",
         )
 
     def clean_label(self) -> str:

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from accounts.admin.words import NOTHING, ago, amount, span
 from accounts.models import Account
 from generations.admin.history import IS_OPEN
+from generations.execution import caps
 from generations.models import Submission
 from providers import registry
 from providers.registry import UnknownProvider
@@ -28,8 +29,8 @@ class Standing:
     detail: str
 
 
-def standing(account: Account, now: datetime) -> Standing:
-    """Whether the account is given work now, and if not, why and until when."""
+def standing(account: Account, now: datetime, used_today: int | None = None) -> Standing:
+    """Whether the account is given work now, and if not, why and until when. ``used_today``: of its daily cap."""
     if not account.enabled:
         return Standing("off", "plain", "Switched off: it gets no new work; what is in flight goes on being followed.")
     if account.out_of_rotation_at:
@@ -38,6 +39,13 @@ def standing(account: Account, now: datetime) -> Standing:
             "bad",
             f"The provider has refused its credentials for {span(now - account.out_of_rotation_at)}. "
             "Correct them, test the connection, then put it back into rotation.",
+        )
+    if account.balance is not None and account.balance < account.balance_floor:
+        return Standing(
+            "below its floor",
+            "warn",
+            f"It has {amount(account.balance)} left and is kept at {amount(account.balance_floor)} or more. "
+            "It gets new work when it is topped up or the floor is lowered.",
         )
     if account.exhausted_at:
         if account.probe_at and account.probe_at <= now:
@@ -48,11 +56,12 @@ def standing(account: Account, now: datetime) -> Standing:
             "bad",
             f"The provider says that nothing is left.{probe} Top it up there, then refresh the balance.",
         )
-    if account.balance is not None and account.balance < account.balance_floor:
+    if account.daily_cap is not None and used_today is not None and used_today >= account.daily_cap:
         return Standing(
-            "below its floor",
+            "today's cap reached",
             "warn",
-            f"It has {amount(account.balance)} left and is kept at {amount(account.balance_floor)} or more.",
+            f"{used_today:,} attempts of {account.daily_cap:,} a day are used. It goes on at midnight UTC, in "
+            f"{span(caps.day_of(now)[1] - now)}.",
         )
     if account.cooldown_until and account.cooldown_until > now:
         return Standing(
@@ -73,6 +82,12 @@ def slots_in_use(accounts: Iterable[Account]) -> dict[UUID, int]:
         .annotate(Count("pk"))
     )
     return dict(rows)
+
+
+def used_today(accounts: Iterable[Account]) -> dict[UUID, int]:
+    """How much each of these accounts has used of its daily cap; those without one are left out. One query."""
+    capped = Account.objects.filter(pk__in=[account.pk for account in accounts], daily_cap__isnull=False)
+    return dict(capped.annotate(used_today=caps.used_today()).values_list("pk", "used_today"))
 
 
 def in_flight(account: Account, most: int = 50) -> QuerySet[Submission]:

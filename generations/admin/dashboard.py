@@ -85,7 +85,11 @@ def _counts(seen: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _account(account: dict[str, Any]) -> dict[str, Any]:
     balance = account["balance"]
-    tones = {"usable": "good", "cooling_down": "warn", "low_balance": "warn", "disabled": "plain"}
+    tones = {
+        "usable": "good",
+        "disabled": "plain",
+        **dict.fromkeys(("cooling_down", "low_balance", "daily_cap"), "warn"),
+    }
     return {
         **account,
         "url": reverse("admin:accounts_account_change", args=[account["id"]]),

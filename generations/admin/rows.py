@@ -23,6 +23,8 @@ WAIT_WORDS = {
     "backing_off": "waits before its next attempt",
     "no_capacity": "all slots are in use",
     "cooling_down": "its accounts are cooling down",
+    "user_cap": "its user has as many in flight as his cap allows",
+    "daily_cap": "its accounts have reached their cap for today",
     "paused": "the provider is paused",
     "no_account": "no account may serve it",
 }

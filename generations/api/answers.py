@@ -69,6 +69,7 @@ class QuoteAnswer(Answer):
     price: int | None = Field(description="Credits; null: free.")
     would_reuse: UUID | None = Field(description="The generation that would answer it.")
     conflict: UUID | None = Field(description="The generation because of which it would be refused.")
+    cap_reached: str | None = Field(description="The cap of yours because of which it would be refused.")
     eta_seconds: int | None
     accounts: list[QuoteAccount]
 
@@ -132,11 +133,23 @@ class ProviderList(Answer):
     results: list[ProviderAnswer]
 
 
+class CapUse(Answer):
+    """A cap of yours and how much of it is used."""
+
+    cap: Literal["max_in_flight", "max_queued", "max_per_day"] = Field(
+        description="In flight at once (more wait), waiting at once, accepted a day (more are refused: 429)."
+    )
+    limit: int
+    used: int
+    resets_at: datetime | None = Field(description="When the next day (UTC) begins; null for the other caps.")
+
+
 class CreditsAnswer(Answer):
-    """Your wallet."""
+    """Your wallet, and your caps."""
 
     available: int
     held: int = Field(description="Set aside for work under way.")
+    caps: list[CapUse] = Field(description="Empty: nothing is capped.")
 
 
 class LedgerEntryAnswer(Answer):
@@ -178,3 +191,7 @@ class ProblemAnswer(Answer):
     balance: int | None = Field(default=None, description="402: what you have.")
     required: int | None = Field(default=None, description="402: what it costs.")
     operation_type: str | None = Field(default=None, description="402.")
+    cap: str | None = Field(default=None, description="user_cap_reached: max_queued or max_per_day.")
+    limit: int | None = Field(default=None, description="user_cap_reached: what the cap allows.")
+    used: int | None = Field(default=None, description="user_cap_reached: what you have.")
+    resets_at: datetime | None = Field(default=None, description="user_cap_reached: when the next day begins.")

@@ -8,7 +8,7 @@ from functools import cache
 from accounts.models import Price
 from generations.api.answers import Capacity, Health, InputRole, OperationAnswer, OperationPrice, ProviderAnswer
 from generations.lifecycle import MAKES_IMAGE, Operation
-from generations.reports.capacity import COMING_BACK, Standing, standings
+from generations.reports.capacity import Condition, Standing, standings
 from providers import registry
 from providers.params import Params
 
@@ -62,7 +62,10 @@ def health(accounts: list[Standing]) -> Health:
         return Health(state="available", detail=f"{free} can start at once.")
     if any(account.usable for account in accounts):
         return Health(state="busy", detail="All slots are in use; requests wait their turn.")
-    if any(account.condition in COMING_BACK and account.until for account in accounts):
+    returning = [account for account in accounts if account.comes_back]
+    if returning and all(account.condition == Condition.DAILY_CAP for account in returning):
+        return Health(state="cooling_down", detail="Today's cap is reached; requests start after midnight, UTC.")
+    if returning:
         return Health(state="cooling_down", detail="It asked us to wait; requests start when that is over.")
     return Health(state="unavailable", detail="No account can take work; an operator has to look at them.")
 

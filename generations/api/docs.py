@@ -81,7 +81,7 @@ PROBLEMS = {
     413: "The body is too large.",
     415: "Another content type or encoding than the one that is read.",
     422: "This Idempotency-Key was used for another body.",
-    429: "Too many requests; Retry-After says when to come back.",
+    429: "Too many requests, or a cap of yours is reached (`user_cap_reached`); Retry-After says when to come back.",
     503: "The database cannot be reached; Retry-After says when to come back.",
 }
 ALWAYS = (400, 401, 406, 429, 503)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from generations.intake.errors import Conflict, Invalid, KeyReused, NotFound, PaymentRequired, Refusal
+from generations.intake.errors import CapReached, Conflict, Invalid, KeyReused, NotFound, PaymentRequired, Refusal
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -28,6 +28,7 @@ STATUS_OF: tuple[tuple[type[Refusal], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (KeyReused, 422),
+    (CapReached, 429),
 )
 CODE_OF: dict[type[Exception], str] = {
     exceptions.NotAuthenticated: "not_authenticated",
@@ -96,7 +97,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
     if isinstance(error, Refusal):
         status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), 400)
         errors = [{"field": error.field, "message": error.detail}] if error.field else None
-        return _response(document(status, error.code, error.detail, **{"errors": errors, **error.extra}))
+        headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after is not None else {}
+        return _response(document(status, error.code, error.detail, **{"errors": errors, **error.extra}), headers)
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):

@@ -4,9 +4,11 @@ Serialise the decision, parallelise the work: an advisory lock is held for the f
 capacity is read, the due work that it can serve is found and matched, and the Submissions are inserted.
 """
 
+# ruff: noqa: S608  (nothing but constants of this file is put into the SQL)
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from django.db.models.functions import Coalesce, Now
 
 from accounts.models import Account
 from generations.conf import limits, seconds
-from generations.execution import process
+from generations.execution import caps, process
 from generations.execution.matching import Assignment, Candidate, Capacity, free_slots, match
 from generations.lifecycle import HOLDS_SLOT, Status
 from generations.models import Generation, Submission
@@ -25,9 +27,16 @@ from generations.models.generation import SUSPECT_AFTER
 
 MATURE_BATCH = 1000
 
+# Whether a user (w) may have more in flight. A subquery that is asked for each user who waits, so that the caps of
+# those who do not wait cost nothing.
+MAY_START = """w.user_id <> ALL(%(passed)s::integer[])
+       AND coalesce((SELECT c.max_in_flight > (SELECT count(*) FROM generations_generation f
+                                                WHERE f.user_id = c.user_id AND f.status = 'processing')
+                       FROM accounts_usercap c WHERE c.user_id = w.user_id), TRUE)"""
+
 # The users who wait are found by jumping from one to the next in the index (generation_due), so that the cost does
 # not grow with how much each has waiting; of the best of them the best rows are read.
-UNPINNED = """
+UNPINNED = f"""
 WITH RECURSIVE waiting(user_id) AS (
     (SELECT user_id FROM generations_generation
       WHERE provider_id = %(provider)s AND status = 'pending' AND not_before IS NULL AND account_id IS NULL
@@ -56,6 +65,7 @@ WITH RECURSIVE waiting(user_id) AS (
                   WHERE provider_id = %(provider)s AND status = 'processing' GROUP BY user_id) busy
              ON busy.user_id = w.user_id
      WHERE EXISTS (SELECT 1 FROM accounts a WHERE a.owner_id IS NULL OR a.owner_id = w.user_id)
+       AND {MAY_START}
      ORDER BY head.priority DESC, coalesce(busy.n, 0), head.id
      LIMIT %(size)s
 )
@@ -74,7 +84,7 @@ SELECT c.id, c.user_id, c.priority, NULL::uuid,
 """
 
 # The same for those that are pinned to an account: each account's waiting users, and their best rows.
-PINNED = """
+PINNED = f"""
 WITH RECURSIVE accounts AS (
     SELECT * FROM unnest(%(accounts)s::uuid[], %(owners)s::integer[]) AS a(id, owner_id)
 ), waiting(account_id, user_id) AS (
@@ -99,6 +109,7 @@ SELECT c.id, c.user_id, c.priority, c.account_id, ARRAY[]::uuid[]
        AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
                         WHERE e.generation_id = g.id AND e.account_id = w.account_id)
      ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
+ WHERE {MAY_START}
 """
 
 
@@ -117,17 +128,21 @@ def claim(provider_id: str, token: UUID, at_most: int, *, suspects: bool = False
             return []
         by_id = {account.pk: account for account in accounts}
         submissions: list[Submission] = []
+        passed: set[int] = set()
         while capacities and len(submissions) < at_most:
             size = min(at_most - len(submissions), sum(len(capacity.free) for capacity in capacities))
-            candidates = _candidates(provider_id, capacities, size, suspects=suspects)
+            candidates = _candidates(provider_id, capacities, size, passed, suspects=suspects)
             if not candidates:
                 break
-            assignments = match(candidates, capacities, _in_flight(provider_id))[:size]
+            allowances = caps.allowances({candidate.user_id for candidate in candidates})
+            assignments = match(candidates, capacities, _in_flight(provider_id), allowances)[:size]
             reserved = _reserve(assignments, by_id, token)
             submissions += reserved
             if len(reserved) < len(assignments) or len(assignments) in {len(candidates), size}:
                 break
-            # Some found no free slot where they may run, and may have hidden others that can run where some are left.
+            # Some found no free slot where they may run, or their user has as many in flight as he may. They may have
+            # hidden others that can run where some are left.
+            passed |= {user for user, left in allowances.items() if not left}
             capacities = [capacity for capacity in capacities if capacity.free]
         return submissions
 
@@ -141,12 +156,15 @@ def _lock(provider_id: str) -> None:
 
 def _accounts(provider_id: str) -> list[Account]:
     held = Submission.objects.filter(account=OuterRef("pk"), state__in=HOLDS_SLOT).values("slot")
-    return list(Account.objects.of_provider(provider_id).usable().annotate(held_slots=ArraySubquery(held)))
+    accounts = Account.objects.of_provider(provider_id).usable()
+    return list(accounts.annotate(held_slots=ArraySubquery(held), used_today=caps.used_today()))
 
 
 def _capacity(account: Account) -> Capacity:
     held: list[int] = account.held_slots  # type: ignore[attr-defined]  # annotated above
-    free = free_slots(account.limit, held)
+    used_today: int | None = account.used_today  # type: ignore[attr-defined]
+    left = None if account.daily_cap is None or used_today is None else account.daily_cap - used_today
+    free = free_slots(account.limit, held, left)
     if account.exhausted_at is not None:
         # A probe: one tells whether there are credits again.
         free = free[-1:] if not held else []
@@ -161,7 +179,10 @@ def _capacity(account: Account) -> Capacity:
     )
 
 
-def _candidates(provider_id: str, capacities: Sequence[Capacity], size: int, *, suspects: bool) -> list[Candidate]:
+def _candidates(
+    provider_id: str, capacities: Sequence[Capacity], size: int, passed: Collection[int], *, suspects: bool
+) -> list[Candidate]:
+    """The best of what is due and these accounts may serve; nothing of the users that were ``passed`` over."""
     values: dict[str, Any] = {
         "provider": provider_id,
         "accounts": [capacity.account_id for capacity in capacities],
@@ -169,6 +190,7 @@ def _candidates(provider_id: str, capacities: Sequence[Capacity], size: int, *, 
         "size": size,
         "suspects": suspects,
         "suspect_after": SUSPECT_AFTER,
+        "passed": list(passed),
     }
     found: list[Candidate] = []
     with connection.cursor() as cursor:

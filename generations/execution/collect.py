@@ -19,6 +19,7 @@ from django.db.models import Q, Value
 from django.db.models.functions import Now
 from pydantic import ValidationError
 
+from accounts.models import UserCap
 from generations import wakeups
 from generations.backoff import poll_delay
 from generations.conf import limits, seconds
@@ -177,6 +178,15 @@ def _write(token: UUID, arrived: Sequence[tuple[Submission, Collected | Exceptio
         again.append((submission, StorageFailed(f"It could not be written down: {type(refused).__name__}.")))
     apart(lambda some: _give_up(token, some), unusable)
     apart(lambda some: _try_again(token, some), again)
+    _wake_capped([submission for submission, _ in (*stored, *unusable)])
+
+
+def _wake_capped(through: Sequence[Submission]) -> None:
+    """These use up nothing of their users' caps any more: another of theirs may start."""
+    users = {submission.generation.user_id for submission in through}
+    if users and UserCap.objects.filter(pk__in=users, max_in_flight__isnull=False).exists():
+        for provider_id in {submission.account.provider_id for submission in through}:
+            wakeups.wake_dispatch(provider_id)
 
 
 def _broken(submission: Submission, error: Exception) -> Collected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -48,22 +48,33 @@ class Assignment:
     choice: dict[str, Any]
 
 
-def free_slots(limit: int, held: Iterable[int]) -> list[int]:
-    """The free slot numbers, lowest last. Free = max(0, limit - held), also after the limit was lowered."""
+def free_slots(limit: int, held: Iterable[int], most: int | None = None) -> list[int]:
+    """The free slot numbers, lowest last. Free = max(0, limit - held), also after the limit was lowered.
+
+    ``most``: no more of them, whatever is free (what is left of a daily cap).
+    """
     taken = set(held)
     count = max(0, limit - len(taken))
+    if most is not None:
+        count = min(count, max(0, most))
     return [slot for slot in range(1, limit + 1) if slot not in taken][:count][::-1]
 
 
 def match(
-    candidates: Sequence[Candidate], capacities: Sequence[Capacity], in_flight: Mapping[int, int]
+    candidates: Sequence[Candidate],
+    capacities: Sequence[Capacity],
+    in_flight: Mapping[int, int],
+    allowances: MutableMapping[int, int] | None = None,
 ) -> list[Assignment]:
     """Assign free slots: higher priority first, then whoever has the fewest in flight, then the oldest.
 
     ``candidates`` of one user and priority are taken in the order of their ids (time-ordered). One that no free
-    account may serve is passed over and hides nobody. ``capacities`` lose the slots that are given away.
+    account may serve is passed over and hides nobody, and so are those of a user who has as many as he may:
+    ``allowances`` tells how many more that are, of those users that have a cap. ``capacities`` lose the slots, and
+    ``allowances`` the numbers, that are given away.
     """
     running = defaultdict(int, in_flight)
+    left: MutableMapping[int, int] = {} if allowances is None else allowances
     by_priority: dict[int, dict[int, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in sorted(candidates, key=lambda one: one.generation_id, reverse=True):
         by_priority[candidate.priority][candidate.user_id].append(candidate)
@@ -74,11 +85,15 @@ def match(
         heapq.heapify(turns)
         while turns and any(capacity.free for capacity in capacities):
             _, _, user = heapq.heappop(turns)
+            if left.get(user, 1) <= 0:
+                continue
             queue = queues[user]
             assigned = _assign(queue.pop(), capacities)
             if assigned:
                 assignments.append(assigned)
                 running[user] += 1
+                if user in left:
+                    left[user] -= 1
             if queue:
                 heapq.heappush(turns, (running[user], queue[-1].generation_id, user))
     return assignments

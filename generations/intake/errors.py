@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 
 class Refusal(Exception):
-    """A request that is not accepted: nothing was changed. ``detail`` is for people."""
+    """A request that is not accepted: nothing was changed. ``detail`` is for people.
 
-    def __init__(self, code: str, detail: str, *, field: str | None = None, **extra: Any) -> None:
+    ``retry_after``: in so many seconds it may be accepted, where that is known.
+    """
+
+    def __init__(
+        self, code: str, detail: str, *, field: str | None = None, retry_after: float | None = None, **extra: Any
+    ) -> None:
         self.code = code
         self.detail = detail
         self.field = field
+        self.retry_after = retry_after
         self.extra = extra
         super().__init__(detail)
 
@@ -54,4 +61,28 @@ class PaymentRequired(Refusal):
             balance=balance,
             required=required,
             operation_type=operation_type,
+        )
+
+
+class CapReached(Refusal):
+    """The user has as much as his caps allow. ``cap`` is max_queued or max_per_day, which ends by itself."""
+
+    def __init__(
+        self,
+        detail: str,
+        cap: str,
+        limit: int,
+        used: int,
+        *,
+        resets_at: datetime | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            "user_cap_reached",
+            detail,
+            retry_after=retry_after,
+            cap=cap,
+            limit=limit,
+            used=used,
+            resets_at=resets_at,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from generations.intake import caps
 from generations.intake.request import Request, Reuse, may_answer, prepare
 from generations.lifecycle import Status
 from generations.models import Generation
@@ -15,11 +16,13 @@ from generations.reports.eta import eta_seconds, model_of
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """``price`` in credits (None: free); ``reuses``: what would answer it; ``conflict``: what would refuse it."""
+    """``price`` in credits (None: free); ``reuses``: what would answer it; ``conflict``: what would refuse it;
+    ``cap_reached``: the user's cap that would refuse it, in words."""
 
     price: int | None
     reuses: Generation | None
     conflict: Generation | None
+    cap_reached: str | None
     eta_seconds: float | None
     accounts: list[dict[str, Any]]
 
@@ -33,10 +36,12 @@ def quote(user_id: int, request: Request) -> Quote:
     generation = prepare(user_id, request).generation
     reuses, conflict = _holder(generation, request.reuse)
     model = model_of(generation.params)
+    refused = None if reuses or conflict else caps.would_refuse(user_id, database_now())
     return Quote(
         price=0 if reuses else generation.price,
         reuses=reuses,
         conflict=conflict,
+        cap_reached=refused.detail if refused else None,
         eta_seconds=eta_seconds(generation.provider_id, generation.operation_type, model, priority=generation.priority),
         accounts=_accounts(user_id, request),
     )
@@ -62,7 +67,7 @@ def _accounts(user_id: int, request: Request) -> list[dict[str, Any]]:
             "limit": standing.limit,
             "free_slots": standing.free,
             "usable": standing.usable,
-            "why_not": None if standing.usable else standing.condition.label,
+            "why_not": None if standing.usable else standing.why_not(),
         }
         for standing in standings(providers=[request.provider_id], users=[user_id])
         if request.account_id in {None, standing.id}

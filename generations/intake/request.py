@@ -20,6 +20,7 @@ from accounts.models import Account
 from generations import wakeups
 from generations.conf import limits, seconds
 from generations.fingerprint import fingerprint
+from generations.intake import caps
 from generations.intake.errors import Conflict, KeyReused, NotFound, PaymentRequired
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
 from generations.intake.validation import validated_params
@@ -77,7 +78,7 @@ def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = 
     """Accept a request, or answer it with what is there.
 
     Raises:
-        Invalid, NotFound, Conflict, KeyReused, PaymentRequired: nothing was changed.
+        Invalid, NotFound, Conflict, KeyReused, PaymentRequired, CapReached: nothing was changed.
     """
     if idempotency is not None and (replay := _replay(user_id, idempotency)):
         return replay
@@ -135,12 +136,13 @@ def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None =
 
     Raises:
         Conflict: ``possibly_billed``: an earlier attempt at the same request ended and may still be billed.
-        PaymentRequired, KeyReused: nothing was changed.
+        PaymentRequired, CapReached, KeyReused: nothing was changed.
     """
     generation = prepared.generation
     generation.active_fingerprint = None if reuse == "none" else generation.fingerprint
     # One commit for all rounds: who is refused in the last one has taken nobody's claim away in an earlier one.
     with transaction.atomic():
+        cap = caps.lock(generation.user_id)
         for _ in range(ROUNDS):
             now = database_now()
             start = max(now, generation.scheduled_at) if generation.scheduled_at else now
@@ -149,6 +151,8 @@ def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None =
             if generation.not_before is not None and generation.not_before <= now:
                 generation.not_before = None
             if _insert(generation):
+                if cap is not None:
+                    caps.check(cap, now)
                 _complete_insert(prepared, idempotency, actor, now)
                 return Accepted(generation, reused=False)
             answer = _existing(generation, reuse, now)

@@ -11,6 +11,7 @@ from django.db.models import Q
 from accounts import credits
 from generations import wakeups
 from generations.execution import settle
+from generations.intake import caps
 from generations.intake.errors import Conflict, Invalid
 from generations.intake.inputs import ResolvedInput
 from generations.intake.request import Accepted, Prepared, store
@@ -29,6 +30,7 @@ def retry(generation_id: UUID, *, actor: str, insist: bool = False) -> Accepted:
         Conflict: ``not_retryable`` (live or completed), ``live_twin`` (the same request is live or was retried
             already), ``possibly_billed``.
         Invalid, PaymentRequired: the provider's rules or prices have changed meanwhile.
+        CapReached: its user has as much as his caps allow.
     """
     original = Generation.objects.get(pk=generation_id)
     if original.status in LIVE:
@@ -39,6 +41,7 @@ def retry(generation_id: UUID, *, actor: str, insist: bool = False) -> Accepted:
         _refuse_if_billable(original)
     prepared = _again(original)
     with transaction.atomic():
+        caps.lock(original.user_id)  # before any Generation, as in every T1
         # Two clicks: the second waits here and then sees the first one's Generation.
         settle.lock([generation_id])
         _refuse_if_twin(original)

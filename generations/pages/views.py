@@ -25,6 +25,8 @@ WAITS = {
     "backing_off": "trying again soon",
     "no_capacity": "waiting for a free slot",
     "cooling_down": "waiting for the provider",
+    "user_cap": "waiting for one of yours to finish",
+    "daily_cap": "waiting for tomorrow",
     "paused": "paused",
     "no_account": "waiting for an account",
 }

@@ -70,7 +70,10 @@ class GenerationAnswer(Answer):
     id: UUID
     status: Literal["pending", "processing", "completed", "failed", "cancelled"]
     wait_reason: str | None = Field(
-        description="Why a pending one waits: scheduled, backing_off, no_capacity, cooling_down, paused, no_account."
+        description=(
+            "Why a pending one waits: scheduled, backing_off, no_capacity, cooling_down, user_cap, daily_cap, paused, "
+            "no_account."
+        )
     )
     progress: int | None = Field(description="Percent; null where the provider gives none.")
     provider_id: str

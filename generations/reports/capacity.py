@@ -17,6 +17,7 @@ from django.db.models import Case, CharField, Count, F, Func, OuterRef, Q, Query
 from django.db.models.functions import Cast, Coalesce, JSONObject, Now
 
 from accounts.models import Account
+from generations.execution.caps import Tomorrow, used_today
 from generations.models import AccountExclusion, Generation, Submission
 
 
@@ -25,13 +26,14 @@ class Condition(TextChoices):
 
     DISABLED = "disabled", "switched off"
     REFUSED = "refused", "the provider refuses its credentials"
-    EXHAUSTED = "exhausted", "no balance left at the provider"
     LOW_BALANCE = "low_balance", "its balance is below its floor"
+    EXHAUSTED = "exhausted", "no balance left at the provider"
+    DAILY_CAP = "daily_cap", "its cap for today is reached"
     COOLING_DOWN = "cooling_down", "cooling down"
     USABLE = "usable", "usable"
 
 
-COMING_BACK = frozenset({Condition.COOLING_DOWN, Condition.EXHAUSTED})
+COMING_BACK = frozenset({Condition.COOLING_DOWN, Condition.EXHAUSTED, Condition.DAILY_CAP})
 """An Account in one of these is tried again by itself, where it says until when."""
 
 
@@ -49,6 +51,9 @@ class Standing:
     until: datetime | None
     balance: Decimal | None
     balance_floor: Decimal
+    daily_cap: int | None
+    used_today: int | None
+    """Of the daily cap; None without one."""
     last_used_at: datetime | None
     refused: Mapping[UUID, str] = field(default_factory=dict)
     """Which of the Generations in question it has refused, with the code."""
@@ -64,13 +69,24 @@ class Standing:
         return self.usable and self.until is not None
 
     @property
+    def comes_back(self) -> bool:
+        """Whether it is given work again by itself, at ``until``."""
+        return self.condition in COMING_BACK and self.until is not None
+
+    @property
+    def left_today(self) -> int | None:
+        """What is left of its daily cap; None without one."""
+        return None if self.daily_cap is None else max(0, self.daily_cap - (self.used_today or 0))
+
+    @property
     def free(self) -> int:
         """Slots that a claim would find now."""
         if not self.usable:
             return 0
         if self.probing:
             return 0 if self.held else 1
-        return max(0, self.limit - self.held)
+        free = max(0, self.limit - self.held)
+        return free if self.left_today is None else min(free, self.left_today)
 
     def belongs_to(self, generation: Generation) -> bool:
         """Whether it may serve this Generation by provider, owner and pin (it may have refused it)."""
@@ -90,6 +106,8 @@ class Standing:
             return f"it refused this one ({self.refused[generation.pk]}) and is not asked again"
         if self.condition == Condition.LOW_BALANCE:
             return f"its balance of {self.balance:f} is below its floor of {self.balance_floor:f}"
+        if self.condition == Condition.DAILY_CAP:
+            return f"its cap of {self.daily_cap:,} for today (UTC) is reached"
         if not self.usable:
             return str(self.condition.label)
         if self.free:
@@ -121,7 +139,7 @@ def standings(
 
 FIELDS = (
     *("id", "provider_id", "label", "owner_id", "limit", "held", "condition", "until"),
-    *("balance", "balance_floor", "last_used_at", "refusals"),
+    *("balance", "balance_floor", "daily_cap", "used_today", "tomorrow", "last_used_at", "refusals"),
 )
 
 
@@ -133,19 +151,23 @@ def _annotated(rows: QuerySet[Account], generation_ids: list[UUID]) -> QuerySet[
         refusals=ArraySubquery(
             refusals.values(json=JSONObject(generation=Cast("generation_id", CharField()), code="code"))
         ),
+        used_today=used_today(),
+        tomorrow=Tomorrow(),
         condition=Case(
             When(enabled=False, then=Value(Condition.DISABLED.value)),
             When(out_of_rotation_at__isnull=False, then=Value(Condition.REFUSED.value)),
+            # It may be noted as exhausted too, but only a top-up brings it back.
+            When(balance__lt=F("balance_floor"), then=Value(Condition.LOW_BALANCE.value)),
             When(
                 Q(exhausted_at__isnull=False) & (Q(probe_at=None) | Q(probe_at__gt=Now())),
                 then=Value(Condition.EXHAUSTED.value),
             ),
-            When(balance__lt=F("balance_floor"), then=Value(Condition.LOW_BALANCE.value)),
             When(cooldown_until__gt=Now(), then=Value(Condition.COOLING_DOWN.value)),
             default=Value(Condition.USABLE.value),
         ),
         # Of an exhausted one, when it is tried again (also when that has come: then it is a probe).
         until=Case(
+            When(balance__lt=F("balance_floor"), then=None),
             When(exhausted_at__isnull=False, then=_latest(F("probe_at"), _if_future("cooldown_until"))),
             When(cooldown_until__gt=Now(), then=F("cooldown_until")),
         ),
@@ -161,8 +183,15 @@ def _latest(*expressions: Any) -> Func:
 
 
 def _standing(row: dict[str, Any]) -> Standing:
-    refusals = row.pop("refusals")
+    refusals, tomorrow = row.pop("refusals"), row.pop("tomorrow")
+    condition, until = Condition(row.pop("condition")), row.pop("until")
+    # Here and not in SQL, where each mention of what was used would count it anew.
+    used_up = row["used_today"] is not None and row["used_today"] >= row["daily_cap"]
+    if used_up and condition in {Condition.USABLE, Condition.COOLING_DOWN}:
+        condition, until = Condition.DAILY_CAP, max(until or tomorrow, tomorrow)
     return Standing(
-        **{**row, "condition": Condition(row["condition"])},
+        **row,
+        condition=condition,
+        until=until,
         refused={UUID(refusal["generation"]): refusal["code"] for refusal in refusals or ()},
     )

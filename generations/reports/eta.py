@@ -22,7 +22,7 @@ from django.db.models import Q
 from generations.lifecycle import Status
 from generations.models import Generation
 from generations.models.clock import database_now
-from generations.reports.capacity import COMING_BACK, Standing, standings
+from generations.reports.capacity import Standing, standings
 
 WINDOW = 500
 ENOUGH = 100
@@ -129,7 +129,7 @@ def _estimate(takes: float, ahead: int, accounts: list[Standing], now: datetime)
     usable = [account for account in accounts if account.usable]
     returns_in = 0.0
     if not usable:
-        usable = [account for account in accounts if account.until is not None and account.condition in COMING_BACK]
+        usable = [account for account in accounts if account.comes_back]
         if not usable:
             return None
         returns_in = min(max(0.0, (account.until - now).total_seconds()) for account in usable if account.until)

@@ -15,6 +15,7 @@ from generations.reports.eta import MOST_AHEAD, count_ahead, eta_of
 from generations.reports.sentences import provider_title, reason
 from generations.reports.spans import relative, span
 from generations.reports.timeline import timeline
+from generations.reports.usage import Use, at_cap
 from generations.reports.waiting import WaitReason
 from generations.reports.waiting import reason as wait_reason
 
@@ -26,8 +27,13 @@ WAITS = {
     WaitReason.BACKING_OFF: "an attempt failed, and the next one follows after a pause",
     WaitReason.NO_CAPACITY: "every slot of the accounts that may serve it is in use",
     WaitReason.COOLING_DOWN: "every account that may serve it is cooling down or out of balance",
+    WaitReason.USER_CAP: "its user has as many in flight as the user's cap allows",
+    WaitReason.DAILY_CAP: "every account that may serve it has reached its cap for today (UTC)",
     WaitReason.NO_ACCOUNT: "no account may serve it",
 }
+
+RETURNING = frozenset({WaitReason.COOLING_DOWN, WaitReason.DAILY_CAP})
+"""What it waits for comes back by itself, at a time that is known."""
 
 
 def explain(generation: Generation) -> dict[str, Any]:
@@ -116,16 +122,25 @@ def _waiting(generation: Generation) -> dict[str, Any]:
         )
         if account.belongs_to(generation)
     ]
-    why = wait_reason(generation, accounts)
+    full = at_cap([generation.user_id])
+    why = wait_reason(generation, accounts, full)
+    use = full.get(generation.user_id)
     ahead = count_ahead(generation)
     return {
         "reason": why,
-        "text": WAITS[why] if why else "it is due, and the next claim takes it",
+        "text": _why(why, use),
         "ahead": ahead,
         "ahead_is_at_least": ahead >= MOST_AHEAD,
-        "returns_at": _iso(_returns_at(generation, accounts)) if why == WaitReason.COOLING_DOWN else None,
+        "returns_at": _iso(_returns_at(generation, accounts)) if why in RETURNING else None,
         "accounts": [_account(account, generation) for account in accounts],
     }
+
+
+def _why(reason: WaitReason | None, use: Use | None) -> str:
+    if reason is None:
+        return "it is due, and the next claim takes it"
+    numbers = f" ({use.used:,} of {use.limit:,})" if reason == WaitReason.USER_CAP and use else ""
+    return WAITS[reason] + numbers
 
 
 def _account(account: Standing, generation: Generation) -> dict[str, Any]:
@@ -136,6 +151,8 @@ def _account(account: Standing, generation: Generation) -> dict[str, Any]:
         "limit": account.limit,
         "held": account.held,
         "free": account.free,
+        "daily_cap": account.daily_cap,
+        "used_today": account.used_today,
         "condition": account.condition,
         "until": _iso(account.until),
         "why_not": account.why_not(generation),
@@ -144,7 +161,7 @@ def _account(account: Standing, generation: Generation) -> dict[str, Any]:
 
 def _returns_at(generation: Generation, accounts: list[Standing]) -> datetime | None:
     return min(
-        (account.until for account in accounts if account.serves(generation) and account.until is not None),
+        (account.until for account in accounts if account.serves(generation) and account.until and account.comes_back),
         default=None,
     )
 
@@ -207,7 +224,9 @@ def _next_of_generation(
     elif waiting["reason"] == WaitReason.NO_CAPACITY:
         at_least = "at least " if waiting["ahead_is_at_least"] else ""
         yield f"It starts when a slot comes free and it is its turn; {at_least}{waiting['ahead']} may go first", None
-    elif waiting["reason"] == WaitReason.COOLING_DOWN and waiting["returns_at"]:
+    elif waiting["reason"] == WaitReason.USER_CAP:
+        yield "It starts when one of its user's is through, or an operator raises the cap", None
+    elif waiting["reason"] in RETURNING and waiting["returns_at"]:
         yield "The first of its accounts comes back", datetime.fromisoformat(waiting["returns_at"])
     elif waiting["reason"] == WaitReason.NO_ACCOUNT:
         yield "It starts when an operator adds or switches on an account that may serve it", None

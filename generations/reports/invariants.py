@@ -191,8 +191,9 @@ SELECT 'submission', id::text, 'is ' || state || ', and its lease expired at ' |
  WHERE state IN ('reserved', 'sending', 'collecting') AND lease_until < now() - {LEASE_LATE}
 """
 
-# A slot that was freed a moment ago is about to be used, and one whose account has just come back too: both get the
-# same time. A retry is due since its delay was over, anything else since it was accepted, scheduled for, or woken.
+# A slot that was freed a moment ago is about to be used; one whose account has just come back (a cooldown is over, a
+# new day has begun) and one that a user's cap has just made room for too: all get the same time. A retry is due since
+# its delay was over, anything else since it was accepted, scheduled for, or woken.
 DUE_LEFT = f"""
 WITH recently AS MATERIALIZED (
     SELECT account_id, count(*) AS freed
@@ -206,8 +207,16 @@ WITH recently AS MATERIALIZED (
        AND (a.balance IS NULL OR a.balance >= a.balance_floor)
        AND (a.cooldown_until IS NULL OR a.cooldown_until < now() - {DUE_LATE})
        AND a.created_at < now() - {DUE_LATE}
+       AND (a.daily_cap IS NULL OR date_trunc('day', now(), 'UTC') < now() - {DUE_LATE} AND a.daily_cap > (
+             SELECT count(*) FROM generations_submission s
+              WHERE s.account_id = a.id AND (s.sent_at >= date_trunc('day', now(), 'UTC') OR s.state = 'reserved')))
        AND a.limit > coalesce(r.freed, 0) + (SELECT count(*) FROM generations_submission s
                                               WHERE s.account_id = a.id AND s.state IN {_in(HOLDS_SLOT)})
+), full_users AS MATERIALIZED (
+    SELECT c.user_id FROM accounts_usercap c
+     WHERE c.max_in_flight <= (SELECT count(*) FROM generations_generation f
+                                WHERE f.user_id = c.user_id AND (f.status = 'processing'
+                                      OR f.completed_at > now() - {DUE_LATE} AND f.started_at IS NOT NULL))
 )
 SELECT 'generation', g.id::text, 'is due, and ' || f.provider_id || '/' || f.label || ' has a free slot'
   FROM generations_generation g
@@ -225,6 +234,7 @@ SELECT 'generation', g.id::text, 'is due, and ' || f.provider_id || '/' || f.lab
    AND (g.not_before IS NULL OR g.not_before < now() - {DUE_LATE})
    AND coalesce(g.scheduled_at, g.created_at) < now() - {DUE_LATE}
    AND coalesce(last.at, g.created_at) < now() - {DUE_LATE}
+   AND g.user_id NOT IN (SELECT user_id FROM full_users)
 """
 
 TRIGGERS = """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from enum import StrEnum
 from uuid import UUID
 
 from generations.lifecycle import Status
 from generations.models import Generation
-from generations.reports.capacity import COMING_BACK, Standing, standings
+from generations.reports.capacity import Condition, Standing, standings
+from generations.reports.usage import at_cap
 
 
 class WaitReason(StrEnum):
@@ -18,29 +19,34 @@ class WaitReason(StrEnum):
     BACKING_OFF = "backing_off"
     NO_CAPACITY = "no_capacity"
     COOLING_DOWN = "cooling_down"
+    USER_CAP = "user_cap"
+    DAILY_CAP = "daily_cap"
     NO_ACCOUNT = "no_account"
 
 
 def wait_reasons(generations: Sequence[Generation]) -> dict[UUID, str | None]:
-    """The reason of each Generation of a page, in at most one query for all of them.
+    """The reason of each Generation of a page, in at most three queries for all of them.
 
     None: it does not wait (it runs, has ended, or is due and a slot is free for it: the next claim takes it).
     """
     due = [row for row in generations if row.status == Status.PENDING and row.not_before is None]
     accounts: list[Standing] = []
+    full: Container[int] = ()
     if due:
-        accounts = standings(
-            providers={row.provider_id for row in due}, users={row.user_id for row in due}, generations=due
-        )
-    return {generation.pk: reason(generation, accounts) for generation in generations}
+        users = {row.user_id for row in due}
+        accounts = standings(providers={row.provider_id for row in due}, users=users, generations=due)
+        full = at_cap(users)
+    return {generation.pk: reason(generation, accounts, full) for generation in generations}
 
 
-def reason(generation: Generation, accounts: Iterable[Standing]) -> WaitReason | None:
-    """Why this one waits, given how the Accounts stand.
+def reason(generation: Generation, accounts: Iterable[Standing], full: Container[int] = ()) -> WaitReason | None:
+    """Why this one waits, given how the Accounts stand and which users have as many in flight as they may (``full``).
 
     ``no_account``: none may serve it that is on and accepted by its provider with balance left, or every one that
-    may refused it. ``cooling_down``: all that could are cooling down or exhausted, and come back by themselves.
-    ``not_before`` is cleared when it has come, so while it is set the Generation waits for it.
+    may refused it. ``user_cap``: its user has as many in flight as he may, whatever is free. ``cooling_down``: all
+    that could are cooling down or exhausted, and come back by themselves; ``daily_cap``: they come back at midnight
+    (UTC), for their daily cap is reached. ``not_before`` is cleared when it has come, so while it is set the Generation
+    waits for it.
     """
     if generation.status != Status.PENDING:
         return None
@@ -48,10 +54,15 @@ def reason(generation: Generation, accounts: Iterable[Standing]) -> WaitReason |
         scheduled = generation.scheduled_at is not None and generation.not_before <= generation.scheduled_at
         return WaitReason.SCHEDULED if scheduled else WaitReason.BACKING_OFF
     able = [account for account in accounts if account.serves(generation)]
-    if any(account.free for account in able):
+    usable = [account for account in able if account.usable]
+    returning = [account for account in able if account.comes_back]
+    if not usable and not returning:
+        return WaitReason.NO_ACCOUNT
+    if generation.user_id in full:
+        return WaitReason.USER_CAP
+    if any(account.free for account in usable):
         return None
-    if any(account.usable for account in able):
+    if usable:
         return WaitReason.NO_CAPACITY
-    if any(account.condition in COMING_BACK and account.until for account in able):
-        return WaitReason.COOLING_DOWN
-    return WaitReason.NO_ACCOUNT
+    capped = all(account.condition == Condition.DAILY_CAP for account in returning)
+    return WaitReason.DAILY_CAP if capped else WaitReason.COOLING_DOWN

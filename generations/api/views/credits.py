@@ -7,8 +7,9 @@ from rest_framework.response import Response
 
 from accounts.models import LedgerEntry, Wallet
 from generations.api import docs, query
-from generations.api.answers import CreditsAnswer, LedgerEntryAnswer, LedgerPage
+from generations.api.answers import CapUse, CreditsAnswer, LedgerEntryAnswer, LedgerPage
 from generations.api.views.base import ApiView, answer, caller, plain
+from generations.reports.usage import usage
 
 
 class CreditsView(ApiView):
@@ -16,9 +17,8 @@ class CreditsView(ApiView):
 
     @docs.get_credits
     def get(self, given: Request) -> Response:
-        """What is available and what is held; zeros without a wallet."""
-        wallet = Wallet.objects.filter(user=caller(given)).first() or Wallet()
-        return answer(CreditsAnswer(available=wallet.available, held=wallet.held))
+        """What is available and what is held (zeros without a wallet), and how much of each cap is used."""
+        return answer(_credits(caller(given).pk))
 
 
 class LedgerView(ApiView):
@@ -32,6 +32,12 @@ class LedgerView(ApiView):
         http, user = plain(given), caller(given)
         rows, links = query.page(http, LedgerEntry.objects.filter(wallet=user.pk), scope=f"ledger of {user.pk}")
         return answer(LedgerPage.of(results=[_entry(row) for row in rows], **links))
+
+
+def _credits(user_id: int) -> CreditsAnswer:
+    wallet = Wallet.objects.filter(user=user_id).first() or Wallet()
+    caps = [CapUse.of(cap=use.cap, limit=use.limit, used=use.used, resets_at=use.resets_at) for use in usage(user_id)]
+    return CreditsAnswer.of(available=wallet.available, held=wallet.held, caps=caps)
 
 
 def _entry(row: LedgerEntry) -> LedgerEntryAnswer:

@@ -121,6 +121,7 @@ class QuoteView(ApiView):
                 price=told.price,
                 would_reuse=told.reuses.pk if told.reuses else None,
                 conflict=told.conflict.pk if told.conflict else None,
+                cap_reached=told.cap_reached,
                 eta_seconds=None if told.eta_seconds is None else round(told.eta_seconds),
                 accounts=[QuoteAccount.model_validate(account) for account in told.accounts],
             )

@@ -199,6 +199,33 @@ def test_lists_slots_and_states_in_words_with_a_constant_number_of_queries(conso
         assert words in page
 
 
+def test_shows_how_much_of_the_daily_cap_is_used(console: Client) -> None:
+    account = AccountFactory.create(limit=5, daily_cap=1200)
+    SubmissionFactory.create(account=account, state=State.SUCCEEDED)
+    assert "1 / 1,200" in console.get(page_of(account)).content.decode()
+    assert "1 of 1,200 today" in console.get(LIST).content.decode()
+    Account.objects.update(daily_cap=1)
+    page = console.get(page_of(account)).content.decode()
+    assert "today&#x27;s cap reached" in page
+    assert "goes on at midnight UTC" in page
+
+
+def test_takes_a_daily_cap_and_none(console: Client) -> None:
+    account = AccountFactory.create(base_url="https://app-api.pixverse.ai/x")
+    console.post(page_of(account), filled(daily_cap="50"))
+    assert Account.objects.get().daily_cap == 50
+    console.post(page_of(account), filled(daily_cap=""))
+    assert Account.objects.get().daily_cap is None
+    assert "daily_cap" in errors(console.post(page_of(account), filled(daily_cap="-1")))
+
+
+def test_says_below_its_floor_also_of_one_that_is_noted_as_exhausted(console: Client) -> None:
+    account = AccountFactory.create(balance=Decimal(5), balance_floor=Decimal(9), exhausted_at=timezone.now())
+    page = console.get(page_of(account)).content.decode()
+    assert "below its floor" in page
+    assert "It has 5 left and is kept at 9 or more" in page
+
+
 def test_lists_what_is_in_flight_on_it(console: Client) -> None:
     attempt = SubmissionFactory.create(state=State.ACCEPTED)
     page = console.get(page_of(attempt.account)).content.decode()

@@ -93,7 +93,7 @@ def test_takes_a_token_until_it_expires(user: User) -> None:
 
 
 def test_knows_a_token_in_one_query(api: APIClient, django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    with django_assert_num_queries(2):  # the token, the wallet
+    with django_assert_num_queries(3):  # the token, the wallet, the caps
         api.get("/api/v1/credits")
 
 
@@ -123,7 +123,7 @@ def test_lists_only_ones_own(api: APIClient) -> None:
     assert api.get(GENERATIONS).json()["results"] == []
     assert api.get("/api/v1/assets").json()["results"] == []
     assert api.get("/api/v1/credits/ledger").json()["results"] == []
-    assert api.get("/api/v1/credits").json() == {"available": 0, "held": 0}
+    assert api.get("/api/v1/credits").json() == {"available": 0, "held": 0, "caps": []}
 
 
 def test_hides_even_from_an_admin_what_is_not_his(db: None, client_of: Any) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from accounts.models import Wallet
+from accounts.models import LedgerEntry, Wallet
 from generations.models import Event, Generation
 from tests.factories import (
     PASSWORD,
@@ -21,6 +21,7 @@ from tests.factories import (
     GenerationFactory,
     PriceFactory,
     SubmissionFactory,
+    UserCapFactory,
     UserFactory,
     WalletFactory,
     completed_generation,
@@ -102,6 +103,51 @@ def test_holds_the_price(api: APIClient, user: User, body: Body) -> None:
     assert told["price"] == 7
     wallet = Wallet.objects.get(user=user)
     assert (wallet.available, wallet.held) == (3, 7)
+
+
+def test_is_refused_without_enough_credits(api: APIClient, user: User, body: Body) -> None:
+    PriceFactory.create(provider_id="pixverse", operation_type="text_to_video", credits=7)
+    WalletFactory.create(user=user, available=3)
+
+    told = assert_problem(api.post(GENERATIONS, body, format="json"), 402, "insufficient_credits")
+
+    assert {key: told[key] for key in ("balance", "required", "operation_type")} == {
+        "balance": 3,
+        "required": 7,
+        "operation_type": "text_to_video",
+    }
+    assert "costs 7 credits and you have 3" in told["detail"]
+    assert not Generation.objects.exists()
+    assert not Event.objects.exists()
+    assert not LedgerEntry.objects.exclude(kind="grant").exists()
+    wallet = Wallet.objects.get(user=user)
+    assert (wallet.available, wallet.held) == (3, 0)
+
+
+def test_is_refused_above_a_cap_of_the_day_until_the_next_one(api: APIClient, user: User, body: Body) -> None:
+    UserCapFactory.create(user=user, max_per_day=1)
+    api.post(GENERATIONS, body, format="json")
+
+    reply = api.post(GENERATIONS, {**body, "reuse": "none"}, format="json")
+
+    told = assert_problem(reply, 429, "user_cap_reached")
+    assert (told["cap"], told["limit"], told["used"]) == ("max_per_day", 1, 1)
+    assert told["resets_at"].endswith("T00:00:00Z")
+    assert 0 < int(reply.headers["Retry-After"]) <= 86400
+    assert api.post(GENERATIONS, body, format="json").status_code == 200, "what is there answers all the same"
+
+
+def test_is_refused_while_too_many_wait(api: APIClient, user: User, body: Body) -> None:
+    UserCapFactory.create(user=user, max_queued=1)
+    api.post(GENERATIONS, body, format="json")
+
+    reply = api.post(GENERATIONS, {**body, "reuse": "none"}, format="json")
+
+    told = assert_problem(reply, 429, "user_cap_reached")
+    assert (told["cap"], told["limit"], told["used"]) == ("max_queued", 1, 1)
+    assert "resets_at" not in told
+    assert "Retry-After" not in reply.headers
+    assert api.post(f"{GENERATIONS}/quote", {**body, "reuse": "none"}, format="json").json()["cap_reached"]
 
 
 def test_answers_the_same_request_with_the_same_generation(api: APIClient, body: Body) -> None:

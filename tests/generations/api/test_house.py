@@ -30,6 +30,7 @@ from tests.factories import (
     GenerationFactory,
     PriceFactory,
     SubmissionFactory,
+    UserCapFactory,
     UserFactory,
     WalletFactory,
     completed_generation,
@@ -115,13 +116,32 @@ def test_tells_credits_and_their_ledger(api: APIClient, user: User) -> None:
     WalletFactory.create(user=user, available=100)
     credits.grant(user.pk, 20, reason="for a friend", actor="test")
 
-    assert api.get("/api/v1/credits").json() == {"available": 120, "held": 0}
+    assert api.get("/api/v1/credits").json() == {"available": 120, "held": 0, "caps": []}
     page = api.get("/api/v1/credits/ledger?limit=1").json()
     assert [(row["kind"], row["available_change"], row["reason"]) for row in page["results"]] == [
         ("grant", 20, "for a friend")
     ]
     [first] = api.get(page["next"]).json()["results"]
     assert first["available_change"] == 100
+
+
+def test_tells_caps_and_what_is_used_of_them(api: APIClient, user: User) -> None:
+    UserCapFactory.create(user=user, max_in_flight=2, max_queued=5, max_per_day=9)
+    GenerationFactory.create(user=user, status="processing")
+    GenerationFactory.create(user=user)
+    GenerationFactory.create(user=user, not_before=timezone.now() + timedelta(hours=1))
+    GenerationFactory.create(user=user, status="failed")
+    GenerationFactory.create()
+
+    told = {one["cap"]: one for one in api.get("/api/v1/credits").json()["caps"]}
+
+    assert {name: (one["used"], one["limit"]) for name, one in told.items()} == {
+        "max_in_flight": (1, 2),
+        "max_queued": (2, 5),
+        "max_per_day": (4, 9),
+    }
+    assert told["max_per_day"]["resets_at"].endswith("T00:00:00Z")
+    assert told["max_queued"]["resets_at"] is None
 
 
 def test_is_alive_without_a_database() -> None:

@@ -19,7 +19,7 @@ from generations.execution.claim import claim, extend_leases, mature
 from generations.intake.cancel import cancel
 from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Generation, Submission
-from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserFactory
+from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserCapFactory, UserFactory
 from tests.generations.execution.studio import at_once
 
 db = pytest.mark.django_db
@@ -279,10 +279,14 @@ def buffers(query: str, values: dict[str, Any]) -> int:
 
 
 @db
+@pytest.mark.parametrize("capped", [False, True], ids=["uncapped", "capped"])
 @pytest.mark.parametrize("query", [claiming.UNPINNED, claiming.PINNED], ids=["unpinned", "pinned"])
-def test_costs_the_same_however_many_wait(query: str) -> None:
+def test_costs_the_same_however_many_wait(query: str, capped: bool) -> None:
     account = AccountFactory.create(limit=10)
     users = [UserFactory.create() for _ in range(5)]
+    if capped:
+        for user in users:
+            UserCapFactory.create(user=user, max_in_flight=3)
     pinned = account if query is claiming.PINNED else None
     values = {
         "provider": "pixverse",
@@ -291,6 +295,7 @@ def test_costs_the_same_however_many_wait(query: str) -> None:
         "size": 10,
         "suspects": False,
         "suspect_after": 2,
+        "passed": [],
     }
 
     def fill(count: int) -> None:

@@ -66,11 +66,20 @@ class TestFreeSlots:
     def test_are_the_lowest_that_nobody_holds(self, limit: int, held: list[int], free: list[int]) -> None:
         assert free_slots(limit, held) == free
 
-    @given(limit=st.integers(0, 30), held=st.sets(st.integers(1, 40), max_size=30))
-    def test_never_exceed_the_limit(self, limit: int, held: set[int]) -> None:
-        free = free_slots(limit, held)
+    @pytest.mark.parametrize(("most", "free"), [(None, [3, 2, 1]), (5, [3, 2, 1]), (2, [2, 1]), (0, []), (-4, [])])
+    def test_are_no_more_than_the_day_has_left(self, most: int | None, free: list[int]) -> None:
+        assert free_slots(3, [], most) == free
 
-        assert len(free) == max(0, limit - len(held))
+    @given(
+        limit=st.integers(0, 30),
+        held=st.sets(st.integers(1, 40), max_size=30),
+        most=st.none() | st.integers(-5, 40),
+    )
+    def test_never_exceed_the_limit(self, limit: int, held: set[int], most: int | None) -> None:
+        free = free_slots(limit, held, most)
+
+        unheld = max(0, limit - len(held))
+        assert len(free) == (unheld if most is None else min(unheld, max(0, most)))
         assert not set(free) & held
         assert all(1 <= slot <= limit for slot in free)
         assert free == sorted(free, reverse=True)
@@ -219,6 +228,42 @@ class TestAccounts:
         assert (capacity.free, capacity.held) == ([3], 2)
 
 
+class TestUserCaps:
+    """Who has as many in flight as he may."""
+
+    def test_gives_no_more_than_is_left(self) -> None:
+        candidates = [wants(number, ANN) for number in range(1, 6)]
+
+        assert order(match(candidates, [account(limit=5)], {}, {ANN: 2})) == [1, 2]
+
+    def test_gives_nothing_where_nothing_is_left(self) -> None:
+        assert match([wants(1, ANN, 9)], [account()], {}, {ANN: 0}) == []
+
+    def test_leaves_the_slots_to_others(self) -> None:
+        candidates = [wants(number, ANN, 9) for number in range(1, 6)] + [wants(10, BOB), wants(11, BOB)]
+
+        assert order(match(candidates, [account(limit=3)], {}, {ANN: 1})) == [1, 10, 11]
+
+    def test_carries_what_is_left_from_one_priority_to_the_next(self) -> None:
+        candidates = [wants(1, ANN, 9), wants(2, ANN, 5), wants(3, ANN, 1), wants(4, BOB, 1)]
+
+        assert order(match(candidates, [account(limit=4)], {}, {ANN: 2})) == [1, 2, 4]
+
+    def test_counts_nobody_who_found_no_account(self) -> None:
+        candidates = [wants(1, ANN, pinned=uid(999)), wants(2, ANN)]
+
+        assert order(match(candidates, [account()], {}, {ANN: 1})) == [2]
+
+    def test_says_what_is_left(self) -> None:
+        allowances = {ANN: 3, BOB: 1}
+        match([wants(1, ANN), wants(2, ANN), wants(3, CY)], [account()], {}, allowances)
+
+        assert allowances == {ANN: 1, BOB: 1}
+
+    def test_knows_no_cap_where_none_is_told(self) -> None:
+        assert len(match([wants(number, CY) for number in range(1, 4)], [account()], {}, {ANN: 0})) == 3
+
+
 IDS = st.sampled_from([uid(number) for number in (900, 901, 902)])
 CANDIDATES = st.lists(
     st.builds(
@@ -252,17 +297,22 @@ def accounts(draw: st.DrawFn) -> list[Capacity]:
     candidates=CANDIDATES,
     capacities=accounts(),
     in_flight=st.dictionaries(st.sampled_from([ANN, BOB, CY]), st.integers(0, 9)),
+    allowances=st.dictionaries(st.sampled_from([ANN, BOB, CY]), st.integers(0, 4)),
 )
 def test_keeps_every_promise(
-    candidates: list[Candidate], capacities: list[Capacity], in_flight: dict[int, int]
+    candidates: list[Candidate], capacities: list[Capacity], in_flight: dict[int, int], allowances: dict[int, int]
 ) -> None:
+    allowed = dict(allowances)
     free = {capacity.account_id: set(capacity.free) for capacity in capacities}
     by_account = {capacity.account_id: capacity for capacity in capacities}
     by_id = {candidate.generation_id: candidate for candidate in candidates}
 
-    assignments = match(candidates, capacities, in_flight)
+    assignments = match(candidates, capacities, in_flight, allowances)
 
     assert len({one.generation_id for one in assignments}) == len(assignments)
+    got = Counter(by_id[one.generation_id].user_id for one in assignments)
+    assert allowances == {user: most - got[user] for user, most in allowed.items()}
+    assert all(left >= 0 for left in allowances.values())
     assert len({(one.account_id, one.slot) for one in assignments}) == len(assignments)
     for one in assignments:
         candidate, capacity = by_id[one.generation_id], by_account[one.account_id]
@@ -272,10 +322,10 @@ def test_keeps_every_promise(
         assert capacity.owner_id in {None, candidate.user_id}
     priorities = [by_id[one.generation_id].priority for one in assignments]
     assert priorities == sorted(priorities, reverse=True)
-    # Whoever got nothing could have been served by no slot that is left.
+    # Whoever got nothing could have been served by no slot that is left, or has as many as he may.
     for unserved in by_id.keys() - {one.generation_id for one in assignments}:
         waiting = by_id[unserved]
-        assert not any(
+        assert allowances.get(waiting.user_id) == 0 or not any(
             capacity.free
             and waiting.pinned in {None, capacity.account_id}
             and capacity.account_id not in waiting.excluded

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts import credits
 from accounts.credits import Movement
-from accounts.models import LedgerEntry, Wallet
+from accounts.models import LedgerEntry, UserCap, Wallet
 from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Asset, Event, Generation, Heartbeat, Submission
 from generations.reports import audit
@@ -26,6 +26,7 @@ from tests.factories import (
     AssetFactory,
     GenerationFactory,
     SubmissionFactory,
+    UserCapFactory,
     UserFactory,
     WalletFactory,
     completed_generation,
@@ -351,6 +352,31 @@ class TestDueBesideAFreeSlot:
         self.idle_account(owner=UserFactory.create())
         older(GenerationFactory.create(account=AccountFactory.create(enabled=False)))
         assert broken() == {}
+
+    def test_is_no_defect_while_the_day_has_nothing_left_for_the_account(self) -> None:
+        account = self.idle_account(daily_cap=2, limit=9)
+        left = older(GenerationFactory.create())
+        long_ago = timezone.now() - LONG
+        for _ in range(2):
+            SubmissionFactory.create(account=account, state=State.SUCCEEDED, finished_at=long_ago, ended_at=long_ago)
+        Asset.objects.all().delete()
+        assert "I13" not in broken()
+        type(account).objects.update(daily_cap=3)
+        assert broken().get("I13") == {str(left.pk)}
+
+    def test_is_no_defect_while_its_user_has_as_many_in_flight_as_he_may(self) -> None:
+        self.idle_account()
+        cap = UserCapFactory.create(max_in_flight=1)
+        left = older(GenerationFactory.create(user=cap.user))
+        running = SubmissionFactory.create(generation=GenerationFactory.create(user=cap.user, status=Status.PROCESSING))
+        assert broken() == {}
+        # A moment ago it was so.
+        now = timezone.now()
+        Submission.objects.update(state=State.FAILED, ended_at=now - timedelta(seconds=60))
+        Generation.objects.filter(pk=running.generation_id).update(status=Status.FAILED, completed_at=now)
+        assert "I13" not in broken()
+        UserCap.objects.update(max_in_flight=2)
+        assert broken()["I13"] == {str(left.pk)}
 
     def test_is_no_defect_while_the_slot_was_freed_a_moment_ago(self) -> None:
         account = self.idle_account(limit=1)

@@ -13,7 +13,13 @@ from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Generation, Heartbeat, Submission
 from generations.reports.explain import explain
 from generations.reports.lookup import IdError, find
-from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, completed_generation
+from tests.factories import (
+    AccountFactory,
+    GenerationFactory,
+    SubmissionFactory,
+    UserCapFactory,
+    completed_generation,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +91,30 @@ def test_says_when_the_first_account_comes_back() -> None:
     generation = GenerationFactory.create()
     assert explain(generation)["waiting"]["reason"] == "cooling_down"
     assert only(steps(generation), "comes back") == pytest.approx(300, abs=5)
+
+
+def test_says_that_its_user_has_as_many_in_flight_as_he_may() -> None:
+    AccountFactory.create()
+    cap = UserCapFactory.create(max_in_flight=1)
+    GenerationFactory.create(user=cap.user, status=Status.PROCESSING)
+    generation = GenerationFactory.create(user=cap.user)
+    told = explain(generation)
+    assert told["waiting"]["reason"] == "user_cap"
+    assert "as many in flight as the user's cap allows (1 of 1)" in told["summary"]
+    assert only(steps(generation), "when one of its user's is through") is None
+
+
+def test_says_that_the_day_has_nothing_left_and_when_the_next_begins() -> None:
+    account = AccountFactory.create(daily_cap=1)
+    SubmissionFactory.create(account=account, state=State.SUCCEEDED)
+    AccountFactory.create(balance=1, balance_floor=5, exhausted_at=timezone.now(), probe_at=timezone.now() + SOON)
+    generation = GenerationFactory.create()
+    told = explain(generation)
+    assert (told["waiting"]["reason"], told["waiting"]["returns_at"][10:]) == ("daily_cap", "T00:00:00Z")
+    assert "has reached its cap for today (UTC)" in told["summary"]
+    [row] = [row for row in told["waiting"]["accounts"] if row["label"] == account.label]
+    assert (row["why_not"], row["used_today"]) == ("its cap of 1 for today (UTC) is reached", 1)
+    assert 0 < (only(steps(generation), "comes back") or 0) <= 86400
 
 
 def test_says_when_a_pause_is_over() -> None:

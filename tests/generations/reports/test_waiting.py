@@ -7,14 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
-from accounts.models import Account
+from accounts.models import Account, UserCap
 from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Generation
 from generations.reports.capacity import Condition, Standing, standings
 from generations.reports.waiting import wait_reasons
-from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserFactory
+from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserCapFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -124,14 +125,89 @@ def test_gives_an_exhausted_account_that_is_due_for_another_try_one_at_a_time() 
     assert reason(waiting) == "no_capacity"
 
 
-def test_answers_a_page_in_one_query(django_assert_num_queries: Any) -> None:
+def capped(in_flight: int) -> User:
+    """A user who has as many in flight as he may."""
+    user: User = UserCapFactory.create(max_in_flight=in_flight).user
+    for _ in range(in_flight):
+        GenerationFactory.create(user=user, status=Status.PROCESSING)
+    return user
+
+
+def test_says_user_cap_when_its_user_has_as_many_in_flight_as_he_may() -> None:
+    AccountFactory.create(limit=9)
+    user = capped(2)
+    waits, others = GenerationFactory.create(user=user), GenerationFactory.create()
+    assert wait_reasons([waits, others]) == {waits.pk: "user_cap", others.pk: None}
+    UserCap.objects.update(max_in_flight=3)
+    assert reason(waits) is None
+
+
+def test_says_user_cap_though_nothing_is_free_either() -> None:
+    fill(AccountFactory.create(limit=1))
+    assert reason(GenerationFactory.create(user=capped(1))) == "user_cap"
+
+
+def test_says_no_account_where_the_cap_is_not_what_is_missing() -> None:
+    AccountFactory.create(enabled=False)
+    assert reason(GenerationFactory.create(user=capped(1))) == "no_account"
+
+
+def test_says_daily_cap_until_midnight() -> None:
+    account = AccountFactory.create(daily_cap=1)
+    SubmissionFactory.create(account=account, state=State.SUCCEEDED)
+    assert reason(GenerationFactory.create()) == "daily_cap"
+    Account.objects.update(daily_cap=2)
+    assert reason(GenerationFactory.create()) is None
+
+
+def test_says_no_capacity_where_the_day_has_room_and_the_slots_have_none() -> None:
+    account = AccountFactory.create(daily_cap=9, limit=1)
+    fill(account)
+    assert reason(GenerationFactory.create()) == "no_capacity"
+
+
+def test_says_cooling_down_where_one_comes_back_before_midnight() -> None:
+    SubmissionFactory.create(account=AccountFactory.create(daily_cap=1), state=State.SUCCEEDED)
+    AccountFactory.create(cooldown_until=timezone.now() + LATER)
+    assert reason(GenerationFactory.create()) == "cooling_down"
+
+
+def test_offers_no_more_slots_than_the_day_has_left() -> None:
+    account = AccountFactory.create(limit=5, daily_cap=3)
+    SubmissionFactory.create(account=account, state=State.SUCCEEDED)
+    SubmissionFactory.create(account=account, state=State.RESERVED)
+    [standing] = standings()
+    assert (standing.used_today, standing.left_today, standing.free) == (2, 1, 1)
+
+
+def test_comes_back_from_a_daily_cap_when_its_cooldown_is_over_too() -> None:
+    tomorrow = timezone.now() + timedelta(days=2)
+    account = AccountFactory.create(daily_cap=1, cooldown_until=tomorrow)
+    SubmissionFactory.create(account=account, state=State.SUCCEEDED)
+    [standing] = standings()
+    assert (standing.condition, standing.until, standing.comes_back) == (Condition.DAILY_CAP, tomorrow, True)
+
+
+def test_says_below_its_floor_rather_than_exhausted_and_that_nothing_brings_it_back() -> None:
+    AccountFactory.create(
+        balance=Decimal(5), balance_floor=Decimal(9), exhausted_at=timezone.now(), probe_at=timezone.now() + LATER
+    )
+    [standing] = standings()
+    assert (standing.condition, standing.until, standing.comes_back) == (Condition.LOW_BALANCE, None, False)
+    assert reason(GenerationFactory.create()) == "no_account"
+
+
+def test_answers_a_page_in_three_queries(django_assert_num_queries: Any) -> None:
     for _ in range(3):
         fill(AccountFactory.create(limit=2))
     AccountFactory.create(provider_id="modelslab", cooldown_until=timezone.now() + LATER)
     page = [GenerationFactory.create(provider_id=slug) for slug in ("pixverse", "modelslab") for _ in range(10)]
     AccountExclusion.objects.create(generation=page[0], account=Account.objects.all()[0], code="provider_auth")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):  # the accounts, the caps
         reasons = wait_reasons(page)
+    UserCapFactory.create(user=page[0].user, max_in_flight=5)
+    with django_assert_num_queries(3):  # and what those with caps have in flight
+        wait_reasons(page)
     assert sorted(set(map(str, reasons.values()))) == ["cooling_down", "no_capacity"]
     with django_assert_num_queries(0):
         assert wait_reasons([]) == {}

@@ -1,0 +1,64 @@
+"""A user's caps at the door: how many may wait, and how many are accepted a day.
+
+Decided without a race: who has caps is locked first, then inserts, then is counted. (How many may be in flight is
+the claim's matter: what is above that waits.)
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from accounts.models import UserCap
+from generations.execution import caps
+from generations.intake.errors import CapReached
+from generations.reports.spans import relative
+from generations.reports.usage import Use, usage
+
+
+def lock(user_id: int) -> UserCap | None:
+    """The user's caps, his alone until the transaction ends; None (and nobody waits) for who has none."""
+    return UserCap.objects.select_for_update().filter(pk=user_id).first()
+
+
+def check(cap: UserCap, now: datetime) -> None:
+    """Count the caller's own new Generation too, which is inserted already; its transaction is to be rolled back.
+
+    Raises:
+        CapReached: it is one too many.
+    """
+    if cap.max_queued is not None:
+        waiting = caps.queued([cap.pk])[: cap.max_queued + 1].count()
+        if waiting > cap.max_queued:
+            raise refusal(Use("max_queued", cap.max_queued, waiting - 1), now)
+    if cap.max_per_day is not None:
+        start, end = caps.day_of(now)
+        today = caps.accepted_since([cap.pk], start)[: cap.max_per_day + 1].count()
+        if today > cap.max_per_day:
+            raise refusal(Use("max_per_day", cap.max_per_day, today - 1, end), now)
+
+
+def would_refuse(user_id: int, now: datetime) -> CapReached | None:
+    """Why a new request of this user would be refused now; None: no cap stands in its way."""
+    full = (use for use in usage(user_id) if use.is_full and use.cap != "max_in_flight")
+    return next((refusal(use, now) for use in full), None)
+
+
+def refusal(use: Use, now: datetime) -> CapReached:
+    """What a full cap means, in words."""
+    if use.resets_at is None:
+        return CapReached(
+            f"{use.used:,} of your generations wait already, and no more than {use.limit:,} may. Wait until some have "
+            "started, or cancel some.",
+            use.cap,
+            use.limit,
+            use.used,
+        )
+    return CapReached(
+        f"{use.used:,} of your requests were accepted today, and no more than {use.limit:,} a day may be. The next day "
+        f"begins {relative(use.resets_at, now)}, at {use.resets_at:%Y-%m-%d %H:%M} UTC.",
+        use.cap,
+        use.limit,
+        use.used,
+        resets_at=use.resets_at,
+        retry_after=(use.resets_at - now).total_seconds(),
+    )
