@@ -8,6 +8,7 @@ from generations.admin import (
     incident,
     provider_setting,
     schedule,
+    unknown_outcome,
     user_cap,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "incident",
     "provider_setting",
     "schedule",
+    "unknown_outcome",
     "user_cap",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import URLField
@@ -21,7 +22,14 @@ from accounts.admin.base import DecoratedAdmin
 from accounts.admin.prices import operation_title
 from accounts.admin.words import ago, label
 from accounts.models import Account
-from generations.admin.account_form import AccountForm, account_form, credential_names, initial_of
+from generations.admin.account_form import (
+    CALLBACK_FORM,
+    AccountForm,
+    account_form,
+    callback_names,
+    credential_names,
+    initial_of,
+)
 from generations.admin.account_state import balance_age, balance_words, in_flight, slots_in_use, standing, used_today
 from generations.execution import accounts as execution
 from generations.wakeups import wake_dispatch
@@ -97,10 +105,11 @@ class AccountAdmin(DecoratedAdmin[Account]):
         provider = _provider(obj.provider_id if obj else request.GET.get("provider_id", ""))
         if provider is None:
             return super().get_form(request, obj, change=change, fields=AccountForm.Meta.fields, **_without(kwargs))
-        form = account_form(provider, stored=obj is not None)
-        return super().get_form(
-            request, obj, change=change, form=form, fields=AccountForm.Meta.fields, **_without(kwargs)
+        form = account_form(
+            provider, stored=obj is not None, knows_secret=bool(obj is not None and obj.webhook_secret_encrypted)
         )
+        fields = AccountForm.Meta.fields + ((CALLBACK_FORM,) if provider.signs_callbacks else ())
+        return super().get_form(request, obj, change=change, form=form, fields=fields, **_without(kwargs))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """An address typed without scheme is meant as https."""
@@ -113,6 +122,10 @@ class AccountAdmin(DecoratedAdmin[Account]):
         provider = _provider(obj.provider_id if obj else request.GET.get("provider_id", ""))
         can_write = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
         secrets = credential_names(provider) if provider and can_write else []
+        callbacks: tuple[Any, ...] = ()
+        if provider and provider.signs_callbacks and can_write:
+            names = callback_names(provider, stored=bool(obj is not None and obj.webhook_secret_encrypted))
+            callbacks = (("Callbacks", {"fields": names, "description": _callback_address(provider, obj)}),)
         return (
             (
                 f"Login at {provider.title}" if provider else "Login",
@@ -129,6 +142,7 @@ class AccountAdmin(DecoratedAdmin[Account]):
                     "description": "Filled in for the provider itself. Change it only for a server of your own.",
                 },
             ),
+            *callbacks,
         )
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -189,8 +203,8 @@ class AccountAdmin(DecoratedAdmin[Account]):
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:  # noqa: FBT001
         """Save what a person may change; the columns that workers write meanwhile are left alone."""
         if change:
-            written = [*AccountForm.Meta.fields, "credentials_encrypted", "credentials_digest"]
-            obj.save(update_fields=written)
+            secrets = ("credentials_encrypted", "credentials_digest", "webhook_secret_encrypted")
+            obj.save(update_fields=[*AccountForm.Meta.fields, *secrets, CALLBACK_FORM])
         else:
             obj.save()
         request.saved_account = obj  # type: ignore[attr-defined]
@@ -278,3 +292,13 @@ def _title(slug: str) -> str:
 def _without(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Django passes the fieldsets' names as ``fields``; the credentials are no model fields."""
     return {name: value for name, value in kwargs.items() if name != "fields"}
+
+
+def _callback_address(provider: Provider, account: Account | None) -> str:
+    """What to enter in the provider's console."""
+    if not settings.PUBLIC_URL:
+        return "This instance has no public address (PUBLIC_URL), so nobody can call it back: everything is polled."
+    if account is None:
+        return f"The address for {provider.title}'s console is shown here once the account is saved."
+    address = f"{settings.PUBLIC_URL}/hooks/{provider.slug}/{account.callback_token}"
+    return f"Register this address in {provider.title}'s console: {address}"

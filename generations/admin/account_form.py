@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db import models
-from unfold.widgets import UnfoldAdminPasswordWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 from accounts.encryption import UndecryptableCredentials, digest
 from accounts.models import Account
@@ -17,11 +17,19 @@ from providers.errors import ProviderError
 
 PREFIX = "credential_"
 KEPT = "Stored. Leave empty to keep it."
+WEBHOOK_SECRET, FORGET_SECRET, CALLBACK_FORM = "webhook_secret", "forget_webhook_secret", "callback_form"
 
 
 def credential_names(provider: Provider) -> list[str]:
     """The form's names of a provider's credential fields."""
     return [PREFIX + field.name for field in provider.credential_fields]
+
+
+def callback_names(provider: Provider, *, stored: bool) -> list[str]:
+    """The form's names of what verifies callbacks; none where the provider does not sign them."""
+    if not provider.signs_callbacks:
+        return []
+    return [WEBHOOK_SECRET, *([FORGET_SECRET] if stored else []), CALLBACK_FORM]
 
 
 def form_field(db_field: models.Field[Any, Any], **kwargs: Any) -> forms.Field | None:
@@ -51,6 +59,11 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
             "daily_cap",
         )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if CALLBACK_FORM in self.fields:
+            self.fields[CALLBACK_FORM].required = False  # it has a default
+
     def clean_label(self) -> str:
         """Unique at this provider: the model's constraint, said in words."""
         value: str = self.cleaned_data["label"].strip()
@@ -65,7 +78,14 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
         self.instance.provider_id = self.provider.slug
         self._check_address(cleaned)
         self._take_credentials(cleaned)
+        self._take_webhook_secret(cleaned)
         return cleaned
+
+    def _take_webhook_secret(self, cleaned: dict[str, Any]) -> None:
+        """Set the one that was typed in; an empty field keeps the stored one."""
+        typed = str(cleaned.get(WEBHOOK_SECRET) or "").strip()
+        if typed or cleaned.get(FORGET_SECRET):
+            self.instance.set_webhook_secret(typed)
 
     def _check_address(self, cleaned: dict[str, Any]) -> None:
         url = cleaned.get("base_url")
@@ -120,8 +140,11 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
             raise forms.ValidationError(f"{error} Or enter all credentials anew.") from error
 
 
-def account_form(provider: Provider, *, stored: bool) -> type[AccountForm]:
-    """The form class for an account at ``provider``; ``stored``: it already has credentials."""
+def account_form(provider: Provider, *, stored: bool, knows_secret: bool = False) -> type[AccountForm]:
+    """The form class for an account at ``provider``.
+
+    ``stored``: it already has credentials; ``knows_secret``: it knows what callbacks are signed with.
+    """
     fields: dict[str, Any] = {}
     for field in provider.credential_fields:
         help_text = " ".join(part for part in (KEPT if stored else "", field.help_text) if part)
@@ -133,6 +156,19 @@ def account_form(provider: Provider, *, stored: bool) -> type[AccountForm]:
             help_text=help_text,
             widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
         )
+    if provider.signs_callbacks:
+        help_text = "With it, only callbacks that are signed with it are taken. Without it they are a reason to look."
+        fields[WEBHOOK_SECRET] = forms.CharField(
+            label="Secret key of callbacks",
+            required=False,
+            max_length=1000,
+            help_text=f"{KEPT} {help_text}" if knows_secret else help_text,
+            widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+        )
+        if knows_secret:
+            fields[FORGET_SECRET] = forms.BooleanField(
+                label="Forget the secret key", required=False, widget=UnfoldBooleanSwitchWidget
+            )
     return type("AccountForm", (AccountForm,), {**fields, "provider": provider, "__module__": __name__})
 
 

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from generations.admin.incident import unseen
+from generations.reports.unknowns import waiting
 
 _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
@@ -16,6 +17,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Generations", "photo_library", "generations.generation"),
             ("Attempts", "send", "generations.submission"),
+            ("Unknown outcomes", "help", "generations.unknownoutcome"),
             ("Incidents", "warning", "generations.incident"),
             ("Assets", "folder_open", "generations.asset"),
         ),
@@ -58,6 +60,10 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 )
 
 
+BADGES = {"generations.incident": unseen, "generations.unknownoutcome": waiting}
+"""What waits for a person, counted up to 100."""
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """unfold's sidebar: what this person may see."""
     groups: list[dict[str, Any]] = [{"title": None, "separator": False, "items": _ways_out()}]
@@ -85,7 +91,7 @@ def _ways_out() -> list[dict[str, Any]]:
 def _item(title: str, icon: str, model: str) -> dict[str, Any]:
     app, name = model.split(".")
     item: dict[str, Any] = {"title": title, "icon": icon, "link": reverse(f"admin:{app}_{name}_changelist")}
-    if model == "generations.incident" and (number := unseen()):
+    if model in BADGES and (number := BADGES[model]()):
         item["badge"] = f"{number}+" if number == 100 else str(number)
         item["badge_variant"] = "danger"
         item["badge_style"] = "solid"

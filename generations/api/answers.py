@@ -195,3 +195,44 @@ class ProblemAnswer(Answer):
     limit: int | None = Field(default=None, description="user_cap_reached: what the cap allows.")
     used: int | None = Field(default=None, description="user_cap_reached: what you have.")
     resets_at: datetime | None = Field(default=None, description="user_cap_reached: when the next day begins.")
+
+
+class UnknownOutcomeAnswer(Answer):
+    """An attempt of which nobody knows whether the provider took it, or what it cost."""
+
+    id: UUID = Field(description="The attempt's.")
+    generation: UUID
+    attempt: int
+    state: str = Field(description="`unknown`, or `failed` where only its cost is open.")
+    status: str = Field(description="The generation's.")
+    provider_id: str
+    account: str
+    user: str
+    operation_type: str
+    prompt: str
+    why: str
+    sent_at: datetime | None
+    limit_at: datetime | None = Field(description="When it is given up by itself; null: it has ended.")
+    evidence: dict[str, Any] | None = Field(description="What the provider's own list of recent work says.")
+    evidence_text: str
+    what_next: str = Field(description="What happens when nobody says anything.")
+    usual_cost: str | None = Field(description="What such an attempt usually costs there, in `unit`.")
+    unit: str
+    held_credits: int
+    keeps_slot: bool
+
+
+class UnknownOutcomePage(Page):
+    """What waits for a person."""
+
+    results: list[UnknownOutcomeAnswer]
+
+
+class ResolvedAnswer(Answer):
+    """What came of it."""
+
+    id: UUID
+    state: str
+    resolution: str
+    generation: UUID = Field(description="The one to look at: a new one where it was asked for anew.")
+    status: str

@@ -21,10 +21,12 @@ from generations.api.answers import (
     ProblemAnswer,
     ProviderList,
     QuoteAnswer,
+    ResolvedAnswer,
     TimelineAnswer,
+    UnknownOutcomePage,
 )
 from generations.api.problems import MEDIA_TYPE
-from generations.api.requests import Body, GenerationRequest, RetryRequest
+from generations.api.requests import Body, GenerationRequest, ResolveRequest, RetryRequest
 from generations.lifecycle import Operation, Status
 from generations.models import Asset
 from generations.reports.answers import AssetAnswer, GenerationAnswer
@@ -75,6 +77,7 @@ PROBLEMS = {
     400: "The request itself is wrong; `errors` says where.",
     401: "No token, or a wrong, expired or revoked one.",
     402: "Not enough credits: `balance`, `required`, `operation_type`.",
+    403: "For members of staff with the permission.",
     404: "Not there, or not yours.",
     406: "Only JSON is offered.",
     409: "Not as things stand; `code` says why, `generation` names the one in the way.",
@@ -265,4 +268,20 @@ list_ledger = _describes(
     {200: (LedgerPage, "A page.")},
     tag="credits",
     parameters=[LIMIT, CURSOR],
+)
+list_unknown_outcomes = _describes(
+    "unknown_outcomes_list",
+    "Attempts whose outcome nobody knows, newest first",
+    {200: (UnknownOutcomePage, "What waits for a person.")},
+    tag="operators",
+    problems=(403,),
+    parameters=[LIMIT, CURSOR],
+)
+resolve_unknown_outcome = _describes(
+    "unknown_outcomes_resolve",
+    "Say what became of an attempt",
+    {200: (ResolvedAnswer, "Noted, and done.")},
+    tag="operators",
+    problems=(*WRITES, 402, 403, 404, 409),
+    request=ResolveRequest,
 )

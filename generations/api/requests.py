@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from generations.api import body, problems
 from generations.api.problems import Problem
 from generations.intake.request import Idempotency, InputRef, Request
+from generations.intake.resolve import Answer
+from generations.models import Submission
 from providers.params import Whole
 
 LATEST_SCHEDULE = timedelta(days=366)
@@ -105,6 +108,27 @@ class RetryRequest(Body):
     """May be left out."""
 
     insist: bool = Field(default=False, description="Also while an earlier attempt may still be billed.")
+
+
+class ResolveRequest(Body):
+    """What a person says of an attempt whose outcome is unknown."""
+
+    decision: Literal["billed", "not_billed", "resubmit"] = Field(
+        description=(
+            "`billed`: the provider took it (with its `job_id` it is followed on, without it ends); `not_billed`: it "
+            "never did, another attempt follows; `resubmit`: ask again all the same, which may be paid for twice."
+        )
+    )
+    note: str = Field(min_length=1, max_length=500, description="On what grounds; the timeline keeps it.")
+    job_id: str = Field(default="", max_length=255, description="With `billed`: the provider's job.")
+    cost: str | None = Field(
+        default=None, max_length=20, pattern=r"^\d{1,10}(\.\d{1,4})?$", description="With `billed`: what it cost."
+    )
+
+    def to_intake(self) -> Answer:
+        """The same in intake's words."""
+        cost = None if self.cost is None else Decimal(self.cost)
+        return Answer(Submission.Resolution(self.decision), self.note, self.job_id, cost)
 
 
 B = TypeVar("B", bound=Body)

@@ -16,6 +16,7 @@ from generations.api.views.generations import (
     TimelineView,
 )
 from generations.api.views.providers import ProviderListView
+from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
 
 app_name = "api"
 
@@ -33,4 +34,6 @@ urlpatterns = [
     path("v1/providers", ProviderListView.as_view(), name="providers"),
     path("v1/credits", CreditsView.as_view(), name="credits"),
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
+    path("v1/unknown-outcomes", UnknownOutcomeListView.as_view(), name="unknown-outcomes"),
+    path("v1/unknown-outcomes/<uuid:submission_id>/resolve", ResolveView.as_view(), name="resolve"),
 ]

@@ -11,6 +11,7 @@ from generations.models.incident import Incident
 from generations.models.provider_setting import ProviderSetting
 from generations.models.submission import AccountExclusion, Submission
 from generations.models.switch import Switch
+from generations.models.unknown_outcome import UnknownOutcome
 
 __all__ = [
     "AccountExclusion",
@@ -26,4 +27,5 @@ __all__ = [
     "ProviderSetting",
     "Submission",
     "Switch",
+    "UnknownOutcome",
 ]

@@ -243,3 +243,28 @@ def test_deletes_only_what_was_never_used(console: Client) -> None:
 @pytest.mark.parametrize("slug", ["nonsense", ""])
 def test_asks_again_for_a_provider_that_is_none(console: Client, slug: str) -> None:
     assert "Which provider" in console.get(ADD, {"provider_id": slug}).content.decode()
+
+
+def test_keeps_the_secret_of_callbacks_encrypted_and_forgets_it_when_asked(console: Client, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://studio.example"
+    account = AccountFactory.create(provider_id="pixverse", base_url="https://app-api.pixverse.ai/x")
+    send = filled(credential_api_key="", webhook_secret="hush-hush", callback_form="raw")
+    assert console.post(page_of(account), send).status_code == 302
+    account.refresh_from_db()
+    assert (account.webhook_secret, account.callback_form) == ("hush-hush", "raw")
+    assert b"hush-hush" not in bytes(account.webhook_secret_encrypted or b"")
+    page = console.get(page_of(account)).content.decode()
+    assert "hush-hush" not in page
+    assert f"https://studio.example/hooks/pixverse/{account.callback_token}" in page
+    assert console.post(page_of(account), filled(credential_api_key="", callback_form="raw")).status_code == 302
+    account.refresh_from_db()
+    assert account.webhook_secret == "hush-hush"
+    forget = filled(credential_api_key="", callback_form="raw", forget_webhook_secret="on")
+    assert console.post(page_of(account), forget).status_code == 302
+    account.refresh_from_db()
+    assert account.webhook_secret == ""
+
+
+def test_asks_for_no_secret_where_callbacks_are_not_signed(console: Client) -> None:
+    assert "webhook_secret" not in console.get(ADD, {"provider_id": "modelslab"}).content.decode()
+    assert "webhook_secret" in console.get(ADD, {"provider_id": "pixverse"}).content.decode()

@@ -56,6 +56,7 @@ def test_answers_every_list_and_every_detail(console: Client, model: type[Model]
     made.exclusions.create(account=AccountFactory.create(), code="provider_auth")
     Incident.objects.create(kind=Incident.Kind.STORAGE, generation=made, detail="full")
     Heartbeat.beat("tick", "beat@here/1")
+    SubmissionFactory.create(state=State.UNKNOWN)
     name = f"{model._meta.app_label}_{model._meta.model_name}"
     assert console.get(reverse(f"admin:{name}_changelist")).status_code == 200
     row = model._default_manager.first()

@@ -152,18 +152,22 @@ class TestSigned:
         assert not is_due(submission)
 
     @pytest.mark.parametrize(
-        "headers",
+        ("secret", "off", "changes"),
         [
-            {},
-            signature(BODY, "another secret", form="query", now=time.time()),
-            {**signature(BODY, "the secret", form="query", now=time.time()), "Webhook-Nonce": "other"},
-            {**signature(BODY, "the secret", form="query", now=time.time()), "Webhook-Timestamp": "9" * 5000},
-            signature(BODY, "the secret", form="query", now=time.time() - 400),
-            signature(BODY, "the secret", form="query", now=time.time() + 400),
+            ("another secret", 0, {}),
+            ("the secret", 0, {"Webhook-Nonce": "other"}),
+            ("the secret", 0, {"Webhook-Nonce": ""}),
+            ("the secret", 0, {"Webhook-Signature": ""}),
+            ("the secret", 0, {"Webhook-Timestamp": "9" * 5000}),
+            ("the secret", -86_400, {}),
+            ("the secret", 86_400, {}),
         ],
-        ids=["unsigned", "another secret", "another nonce", "no time", "too old", "too new"],
+        ids=["another secret", "another nonce", "no nonce", "unsigned", "no time", "too old", "too new"],
     )
-    def test_refuses_what_is_not_signed_as_it_should_be(self, headers: dict[str, str], submission: Submission) -> None:
+    def test_refuses_what_is_not_signed_as_it_should_be(
+        self, secret: str, off: float, changes: dict[str, str], submission: Submission
+    ) -> None:
+        headers = {**signature(self.BODY, secret, form="query", now=time.time() + off), **changes}
         assert_problem(self.post(submission, headers), 401, "bad_signature")
         assert not is_due(submission)
         assert not CallbackNonce.objects.exists()

@@ -291,6 +291,8 @@ def test_describes_itself_completely() -> None:
         "get /api/v1/providers",
         "get /api/v1/credits",
         "get /api/v1/credits/ledger",
+        "get /api/v1/unknown-outcomes",
+        "post /api/v1/unknown-outcomes/{submission_id}/resolve",
     }
     for methods in told["paths"].values():
         for operation in methods.values():
