@@ -33,8 +33,8 @@ def test_ends_everything_whatever_is_killed(house: House) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(person.ask, [picture(f"number {number}") for number in range(MANY - 3)]))
-    # One that the sandbox has accepted, and whose reply is on its way when its sender dies.
-    doomed = person.ask(picture("its sender dies [[fault:slow_submit:4]]", priority=9))
+    # One that the sandbox has accepted, and whose reply is on its way when its sender dies. Nobody calls back.
+    doomed = person.ask(picture("its sender dies [[fault:slow_submit:4]][[fault:lost_callback]]", priority=9))
     is_accepted(house, "its sender dies")
     house.kill("worker-dispatch")
     more_is_sent(house)

@@ -29,6 +29,8 @@ SCALED = {
     "image_poll_interval": 0.2,
     "video_poll_interval": 0.5,
     "max_poll_interval": 0.3,
+    "reconcile_after": 1,
+    "reconcile_interval": 1,
     "backoff_base": 0.5,
     "backoff_cap": 2,
 }
@@ -56,7 +58,7 @@ class House(house.House):
     """A house that counts the connections made to its database, and can be as if it were new."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Layout(times=SCALED))
+        super().__init__(folder, Layout(times=SCALED, callbacks=True))
         self.connections_made = 0
 
     def server_programs(self) -> list[Program]:
