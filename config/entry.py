@@ -2,7 +2,7 @@
 
 Settings know nothing but environment variables. So before Django reads them:
 
-* ``test`` becomes pytest, whose plugin (``config.testing``) starts throw-away servers;
+* ``test`` becomes pytest, whose plugin (``config.testing``) starts throw-away servers (or the mutation gate);
 * ``up``, and ``demo`` when nothing runs, take the data folder, start its servers and keep them;
 * any other command uses the servers of a running ``up``, or has its own for as long as it runs;
 * nothing is started where DATABASE_URL and REDIS_URL are given.
@@ -72,13 +72,20 @@ class Session:
 session = Session()
 
 
+def runner(arguments: list[str]) -> list[str]:
+    """The module that ``test`` becomes, and its arguments: pytest, or with ``--mutants`` the mutation gate."""
+    if "--mutants" in arguments:
+        return ["tests.mutation", *(argument for argument in arguments if argument != "--mutants")]
+    return ["pytest", *arguments]
+
+
 def run(argv: list[str]) -> None:
     """Run a Django command line, ``argv`` as in ``sys.argv``."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     command = argv[1] if len(argv) > 1 else "help"
     if command == "test" and not {"-h", "--help"} & set(argv[2:]):
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *argv[2:]])
+        os.execv(sys.executable, [sys.executable, "-m", *runner(argv[2:])])
     try:
         if command not in WITHOUT_SERVERS and not command.startswith("-") and not {"-h", "--help"} & set(argv[2:]):
             session.open(command, argv[2:])

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from config.entry import runner
+
 
 class Command(BaseCommand):
     """Becomes pytest; everything after ``test`` is pytest's own.
@@ -17,7 +19,8 @@ class Command(BaseCommand):
 
     help = (
         "Run the tests with pytest, on throw-away PostgreSQL and Valkey servers (or on those that DATABASE_URL and "
-        "REDIS_URL name). Further arguments are passed on, for example: python3 manage.py test tests/config -x"
+        "REDIS_URL name). Further arguments are passed on, for example: python3 manage.py test tests/config -x. "
+        "With --mutants: plant bugs in a copy of the code and see that the tests find every one (some minutes)."
     )
     requires_system_checks: tuple[str, ...] = ()
 
@@ -31,4 +34,4 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Replace this process by pytest."""
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *args])
+        os.execv(sys.executable, [sys.executable, "-m", *runner(list(args))])

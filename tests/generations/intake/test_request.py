@@ -14,6 +14,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import LedgerEntry, Price, Wallet
+from generations import wakeups
 from generations.execution import settle
 from generations.execution.settle import Ending
 from generations.intake.errors import Conflict, Invalid, KeyReused, NotFound, PaymentRequired, Refusal
@@ -492,3 +493,18 @@ class TestTogether:
         assert [one for one in results if not isinstance(one, Accepted)] == []
         assert Generation.objects.count() == 2
         assert IdempotencyKey.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hints_only_at_what_is_committed(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def look(_provider_id: str) -> None:
+        """What somebody else sees at the moment of the hint."""
+        [found] = together([Generation.objects.count])
+        assert isinstance(found, int)
+        seen.append(found)
+
+    monkeypatch.setattr(wakeups, "wake_dispatch", look)
+    ask()
+    assert seen == [1]

@@ -1,0 +1,200 @@
+"""The planted bugs: each breaks one promise on purpose, and the tests that must notice it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """In ``path``, ``old`` (which stands there exactly once) becomes ``new``."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug. At least one of ``tests`` (pytest's node ids) must fail with it; all of them pass without."""
+
+    name: str
+    breaks: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+    schema: bool = False
+    """It changes a migration: the test database is made anew."""
+
+
+EXECUTION = "generations/execution"
+TESTS = "tests/generations"
+
+
+def _mutant(name: str, breaks: str, path: str, old: str, new: str, *tests: str, schema: bool = False) -> Mutant:
+    return Mutant(name, breaks, (Edit(path, old, new),), tests, schema)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    _mutant(
+        "drop the fence",
+        "a worker that lost its lease writes all the same (I14)",
+        f"{EXECUTION}/recording.py",
+        'FENCE = "t.state = ANY(%(states)s) AND t.token = %(token)s AND t.lease_until > now()"',
+        'FENCE = "t.state = ANY(%(states)s)"',
+        f"{TESTS}/execution/test_recording.py::test_touches_nothing_of_another_owner",
+    ),
+    _mutant(
+        "drop the slot's index",
+        "two attempts share a slot (I4)",
+        "generations/migrations/0001_initial.py",
+        "fields=('account', 'slot'), name='submission_slot'",
+        "fields=('id', 'slot'), name='submission_slot'",
+        f"{TESTS}/models/test_constraints.py",
+        schema=True,
+    ),
+    _mutant(
+        "release after the transaction",
+        "a crash between the two leaves credits held for ever (I6)",
+        f"{EXECUTION}/settle.py",
+        "    credits.release(released, actor=actor)\n",
+        "    from django.db import transaction\n\n"
+        "    transaction.on_commit(lambda: credits.release(released, actor=actor))\n",
+        f"{TESTS}/execution/test_settle.py::test_settles_as_it_ends",
+    ),
+    _mutant(
+        "send again from sending",
+        "a call that may have arrived is made twice (I1, I2)",
+        f"{EXECUTION}/recover.py",
+        "            state=State.UNKNOWN,\n            token=uuid.uuid4(),",
+        "            state=State.RESERVED,\n            token=uuid.uuid4(),",
+        f"{TESTS}/execution/test_recover.py::test_makes_unknown_what_a_dead_worker_was_sending",
+    ),
+    _mutant(
+        "hint before the commit",
+        "a worker looks for what is not there yet",
+        "generations/intake/request.py",
+        "        transaction.on_commit(lambda: wakeups.wake_dispatch(generation.provider_id))",
+        "        wakeups.wake_dispatch(generation.provider_id)",
+        f"{TESTS}/intake/test_request.py::test_hints_only_at_what_is_committed",
+    ),
+    _mutant(
+        "count a wait as an attempt",
+        "a busy provider uses up a request's attempts",
+        f"{EXECUTION}/failures.py",
+        "    if number - generation.busy_bounces - generation.not_sent >= limits().max_submissions:",
+        "    if number >= limits().max_submissions:",
+        f"{TESTS}/execution/test_dispatch.py",
+    ),
+    _mutant(
+        "skip the last look",
+        "our own outage fails what finished meanwhile",
+        f"{EXECUTION}/poll.py",
+        "    return isinstance(outcome, PollResult) or submission.last_looks + 1 >= limits().last_looks",
+        "    return True",
+        f"{TESTS}/execution/test_poll.py::test_tries_a_last_look_that_gets_no_answer_three_times",
+    ),
+    _mutant(
+        "a refused login ends the attempt at a poll",
+        "one bad login fails live work",
+        f"{EXECUTION}/poll.py",
+        "    if submission.limit_at is not None and now >= submission.limit_at and _has_looked(submission, outcome):",
+        "    if isinstance(outcome, AuthFailed):\n"
+        "        return _failed(submission, outcome, JobFailed(), None, at_risk=False)\n"
+        "    if submission.limit_at is not None and now >= submission.limit_at and _has_looked(submission, outcome):",
+        f"{TESTS}/execution/test_accounts.py",
+        f"{TESTS}/execution/test_poll.py",
+    ),
+    _mutant(
+        "free the slot at a cancel",
+        "the provider is sent more at once than the account's limit (I4)",
+        f"{EXECUTION}/expiry.py",
+        "        abandoned_at=Now()\n",
+        "        abandoned_at=Now(), state=State.CANCELLED, ended_at=Now()\n",
+        f"{TESTS}/execution/test_expiry.py",
+        f"{TESTS}/execution/test_recover.py",
+    ),
+    _mutant(
+        "keep the token when the owner is given up",
+        "the slow worker still believes that it is the owner (I14)",
+        f"{EXECUTION}/recover.py",
+        "            state=State.UNKNOWN,\n            token=uuid.uuid4(),\n",
+        "            state=State.UNKNOWN,\n",
+        f"{TESTS}/execution/test_recover.py::test_makes_unknown_what_a_dead_worker_was_sending",
+    ),
+    Mutant(
+        "reuse across users",
+        "another user's result answers a request (I3)",
+        (
+            Edit(
+                "generations/intake/request.py",
+                "        user_id=generation.user_id, active_fingerprint=generation.active_fingerprint\n    ).first()",
+                "        active_fingerprint=generation.active_fingerprint\n    ).first()",
+            ),
+            Edit(
+                "generations/migrations/0001_initial.py",
+                "fields=('user', 'active_fingerprint')",
+                "fields=('active_fingerprint',)",
+            ),
+        ),
+        (f"{TESTS}/intake/test_request.py",),
+        schema=True,
+    ),
+    _mutant(
+        "give the claim up while it may be billed",
+        "the same request is paid for twice (promise 2)",
+        f"{EXECUTION}/settle.py",
+        "s.state = ANY(%(billable)s))",
+        "s.state = ANY(%(billable)s) AND s.state = 'nothing')",
+        f"{TESTS}/execution/test_settle.py::test_keeps_the_claim_while_an_attempt_may_be_billed",
+    ),
+    _mutant(
+        "complete with a late result",
+        "what was released is captured all the same (I6)",
+        f"{EXECUTION}/collect.py",
+        "if touched[submission.pk][0] is None]",
+        "]",
+        f"{TESTS}/execution/test_collect.py::test_keeps_a_late_result_and_never_spends_credits_for_it",
+        f"{TESTS}/execution/test_unknown.py",
+    ),
+    _mutant(
+        "take whichever job fits",
+        "an attempt gets another one's result (I9)",
+        f"{EXECUTION}/reconcile.py",
+        "        if attempt in waiting and len(found) == 1 and claimed_by[found[0].job_id] == 1",
+        "        if attempt in waiting and found",
+        f"{TESTS}/execution/test_reconcile.py::test_takes_only_what_is_certain",
+    ),
+    _mutant(
+        "forget what a callback told too early",
+        "a job that is known is given up as unknown",
+        f"{EXECUTION}/unknown.py",
+        "        if told.update(told_job_id=job_id):",
+        "        if not told.exists():",
+        f"{TESTS}/execution/test_unknown.py",
+    ),
+    _mutant(
+        "take a signed callback again and again",
+        "a replayed callback is believed",
+        "generations/api/hooks.py",
+        "    return created\n",
+        "    return True\n",
+        f"{TESTS}/api/test_hooks.py",
+    ),
+    _mutant(
+        "ask again and again",
+        "resubmit_once is for ever",
+        f"{EXECUTION}/recover.py",
+        "                generation__resubmits=0,\n",
+        "",
+        f"{TESTS}/execution/test_unknown.py::test_asks_only_once_more",
+    ),
+    _mutant(
+        "let an end change",
+        "terminal is not terminal (I14)",
+        "generations/migrations/0002_terminal_is_terminal.py",
+        "    WHEN (OLD.state IN ('succeeded', 'failed', 'cancelled') AND",
+        "    WHEN (OLD.state IN ('succeeded') AND",
+        f"{TESTS}/models/test_constraints.py",
+        schema=True,
+    ),
+)
