@@ -102,6 +102,10 @@ class Limits:
     """The age up to which a completed result answers the same request."""
     idempotency_hours: float = 24
     """How long an Idempotency-Key is remembered."""
+    collect_backlog: int = 500
+    """Results that wait to be fetched; with more, nothing new is sent until half of them are left."""
+    disk_floor: int = 1024**3
+    """Bytes free where results are stored; with fewer, nothing new is sent until there is a quarter more."""
     max_output_bytes: int = 2 * 1024**3
     max_input_bytes: int = 100 * 1024**2
     signed_url_seconds: float = 3600

@@ -5,14 +5,22 @@ Equal bytes have the same key, so storing is idempotent: whoever comes second wr
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import IO, cast
 
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage, default_storage
+
+INCOMING = ".incoming-"
+"""What the names of files begin with that are still being written."""
+PROBE_BYTES = 4096
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when there is no room: on the disk, in the user's quota, for a file of that size."""
 
 
 class DurableFileSystemStorage(FileSystemStorage):
@@ -26,7 +34,7 @@ class DurableFileSystemStorage(FileSystemStorage):
         target = Path(self.path(name))
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=INCOMING)
         try:
             with os.fdopen(handle, "wb") as file:
                 for chunk in content.chunks():
@@ -87,6 +95,31 @@ def open_key(key: str) -> IO[bytes]:
         FileNotFoundError: they are gone.
     """
     return cast("IO[bytes]", storage().open(key, "rb"))
+
+
+def room() -> int | None:
+    """How many bytes can still be stored (0: it is full); None where the storage does not tell (an object store).
+
+    Looks for real: a few bytes are stored, durably, and are gone.
+
+    Raises:
+        OSError: nothing can be stored, and not for want of room.
+    """
+    place = storage()
+    if not isinstance(place, FileSystemStorage):
+        return None
+    folder = Path(place.location)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in FULL:
+            return 0
+        raise
+    return shutil.disk_usage(folder).free
 
 
 def _save(key: str, file: IO[bytes]) -> str:

@@ -36,6 +36,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "heartbeats": [_heartbeat(row) for row in seen["heartbeats"]],
         "late": [row["name"] for row in seen["heartbeats"] if row["late"]],
         "incidents": seen["incidents_unseen"],
+        "held_back": seen["held_back"],
         "waiting": [_waiting(row) for row in seen["oldest_waiting"]],
         "latest": latest(),
     }

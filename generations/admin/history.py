@@ -22,6 +22,7 @@ from generations.models import (
     Event,
     GenerationInput,
     Heartbeat,
+    HeldBack,
     IdempotencyKey,
     Submission,
     Switch,
@@ -291,6 +292,14 @@ class HeartbeatAdmin(HistoryAdmin[Heartbeat]):
     def age(self, row: Heartbeat) -> SafeString | str:
         """How long ago."""
         return ago(row.at)
+
+
+@admin.register(HeldBack)
+class HeldBackAdmin(HistoryAdmin[HeldBack]):
+    """When nothing new was sent for a reason of the house's own, the last time of each."""
+
+    list_display = ("__str__", "detail", "since", "ended_at")
+    ordering = ("-pk",)
 
 
 @admin.register(CallbackNonce)

@@ -25,6 +25,7 @@ WAIT_WORDS = {
     "cooling_down": "its accounts are cooling down",
     "user_cap": "its user has as many in flight as his cap allows",
     "daily_cap": "its accounts have reached their cap for today",
+    "held_back": "held back until results can be stored",
     "paused": "the provider is paused",
     "no_account": "no account may serve it",
 }

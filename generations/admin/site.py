@@ -53,6 +53,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Switches", "toggle_on", "generations.switch"),
             ("Callback nonces", "tag", "generations.callbacknonce"),
             ("Heartbeats", "ecg_heart", "generations.heartbeat"),
+            ("Held back", "front_hand", "generations.heldback"),
             ("Periodic tasks", "schedule", "django_celery_beat.periodictask"),
             ("Intervals", "timer", "django_celery_beat.intervalschedule"),
         ),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
+import structlog
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import parse_etags
 from django.utils.text import slugify
@@ -20,6 +21,8 @@ from generations.models import Asset
 from generations.signing import BadSignature, SignatureExpired, SignedContent, unsign
 
 CHUNK = 64 * 1024
+
+log = structlog.get_logger(__name__)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -63,9 +66,14 @@ def content(request: HttpRequest, token: str) -> HttpResponseBase:
         return _described(HttpResponse(status=304), tag)
     try:
         file = storage.open_key(key)
+        size = storage.storage().size(key) if named.thumbnail else asset.size
     except FileNotFoundError:
         return problem(request, 404, "content_missing", "The file is missing in the storage; tell the operator.")
-    response = _body(request, file, storage.storage().size(key) if named.thumbnail else asset.size, tag)
+    except OSError as error:
+        log.warning("content_unreadable", key=key, error=type(error).__name__)
+        detail = "The storage does not answer at this moment. Try again."
+        return problem(request, 503, "storage_unavailable", detail, Retry_After="10")
+    response = _body(request, file, size, tag)
     response["Content-Type"] = _media_type(asset, key, named)
     response["Content-Disposition"] = f'inline; filename="{_name(asset, key, named)}"'
     return _described(response, tag)

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 from pydantic_core import to_json
 
-from generations.models import Heartbeat
+from generations.models import Heartbeat, HeldBack
 from generations.models.clock import database_now
 
 KEPT_SECONDS = 1.0
@@ -26,6 +26,10 @@ ESSENTIAL = {
 }
 """Check, its heartbeat (which is also its periodic task's name), and who is missing when it stops."""
 START = "Start the processes (`python3 manage.py up`, or docker compose) and look at their logs."
+MAKE_ROOM = (
+    "See that MEDIA_ROOT is mounted and writable, and make room on its disk (`python3 manage.py cleanup` removes what "
+    "nothing refers to). It goes on by itself."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,11 @@ def readyz(_request: HttpRequest) -> HttpResponse:
 
 
 def run() -> list[Check]:
-    """All checks now: database, schema, broker, beat, worker. Those that need the database are red without it."""
+    """All checks now: database, schema, broker, beat, worker, storage. Those that need the database are red
+    without it."""
     found = _database()
-    return [*found, _broker(), *(_heartbeats() if all(check.ok for check in found) else _blind())]
+    there = all(check.ok for check in found)
+    return [*found, _broker(), *([*_heartbeats(), _storage()] if there else _blind())]
 
 
 def _database() -> list[Check]:
@@ -136,8 +142,20 @@ def _heartbeats() -> list[Check]:
     return checks
 
 
+def _storage() -> Check:
+    """Whether results can be stored, as the tick has seen it. Too many of them are work that waits, and no fault."""
+    held = {row.reason: row for row in HeldBack.objects.active()}
+    faults = [held[reason] for reason in (HeldBack.Reason.STORAGE_DOWN, HeldBack.Reason.DISK_LOW) if reason in held]
+    if faults:
+        detail = " ".join(f"{row}: {row.detail}" for row in faults)
+        return Check("storage", ok=False, detail=f"{detail} Nothing new is sent.", what_to_do=MAKE_ROOM)
+    if HeldBack.Reason.BACKLOG in held:
+        return Check("storage", ok=True, detail="It can be written to. Nothing new is sent: too many results wait.")
+    return Check("storage", ok=True, detail="It can be written to.")
+
+
 def _blind() -> list[Check]:
-    return [Check(name, ok=False, detail="Not known without the database.") for name in ESSENTIAL]
+    return [Check(name, ok=False, detail="Not known without the database.") for name in (*ESSENTIAL, "storage")]
 
 
 class _Kept:

@@ -23,6 +23,7 @@ from rest_framework.request import Request
 
 from generations.api.authentication import BearerAuthentication
 from generations.api.plain import problem
+from generations.models import HeldBack
 from generations.models.clock import database_now
 from generations.reports import overview
 from generations.reports.capacity import standings
@@ -90,6 +91,13 @@ def _generations() -> Iterator[Metric]:
     for failure in overview.failures(database_now()):
         failed.add_metric([failure["code"]], failure["number"])
     yield failed
+    waiting = overview.collecting()["number"]
+    yield GaugeMetricFamily("darkroom_collecting", "Results that wait to be fetched, up to 10,000.", value=waiting)
+    held = GaugeMetricFamily("darkroom_held_back", "1: nothing new is sent, for this reason.", labels=["reason"])
+    reasons = {row["reason"] for row in overview.held_back()}
+    for reason in HeldBack.Reason.values:
+        held.add_metric([reason], int(reason in reasons))
+    yield held
     unseen = overview.incidents_unseen()["number"]
     yield GaugeMetricFamily("darkroom_incidents_unseen", "Incidents that nobody has looked at.", value=unseen)
 

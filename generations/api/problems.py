@@ -15,7 +15,16 @@ from pydantic import ValidationError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from generations.intake.errors import CapReached, Conflict, Invalid, KeyReused, NotFound, PaymentRequired, Refusal
+from generations.intake.errors import (
+    CapReached,
+    Conflict,
+    Invalid,
+    KeyReused,
+    NotFound,
+    PaymentRequired,
+    Refusal,
+    Unavailable,
+)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -29,6 +38,7 @@ STATUS_OF: tuple[tuple[type[Refusal], int], ...] = (
     (Conflict, 409),
     (KeyReused, 422),
     (CapReached, 429),
+    (Unavailable, 503),
 )
 CODE_OF: dict[type[Exception], str] = {
     exceptions.NotAuthenticated: "not_authenticated",

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection, transaction
-from django.db.models import Max, OuterRef, Value
+from django.db.models import Exists, Max, OuterRef, Value
 from django.db.models.functions import Coalesce, Now
 
 from accounts.models import Account
@@ -22,7 +22,7 @@ from generations.conf import limits, seconds
 from generations.execution import caps, process
 from generations.execution.matching import Assignment, Candidate, Capacity, free_slots, match
 from generations.lifecycle import HOLDS_SLOT, Status
-from generations.models import Generation, Submission
+from generations.models import Generation, HeldBack, Submission
 from generations.models.generation import SUSPECT_AFTER
 
 MATURE_BATCH = 1000
@@ -156,8 +156,10 @@ def _lock(provider_id: str) -> None:
 
 def _accounts(provider_id: str) -> list[Account]:
     held = Submission.objects.filter(account=OuterRef("pk"), state__in=HOLDS_SLOT).values("slot")
-    accounts = Account.objects.of_provider(provider_id).usable()
-    return list(accounts.annotate(held_slots=ArraySubquery(held), used_today=caps.used_today()))
+    able = Account.objects.of_provider(provider_id).usable()
+    # While results cannot be kept up with, there is none.
+    able = able.filter(~Exists(HeldBack.objects.active()))
+    return list(able.annotate(held_slots=ArraySubquery(held), used_today=caps.used_today()))
 
 
 def _capacity(account: Account) -> Capacity:

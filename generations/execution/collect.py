@@ -274,8 +274,7 @@ def _try_again(token: UUID, again: Sequence[tuple[Submission, ProviderError]]) -
             "error_message": error.detail,
             "lease_until": now + seconds(delay),
         }
-        if isinstance(error, StorageFailed):
-            settle.report(Incident.Kind.STORAGE, submission, error.detail)
+    _tell_of_storage(again)
     touched = update_rows(
         Submission,
         rows,
@@ -294,6 +293,14 @@ def _try_again(token: UUID, again: Sequence[tuple[Submission, ProviderError]]) -
         for submission, error in again
         if submission.pk in touched and submission.error_code != error.code
     )
+
+
+def _tell_of_storage(again: Sequence[tuple[Submission, ProviderError]]) -> None:
+    """One Incident for all that cannot be stored, until somebody has seen it: it is the storage's fault, not theirs."""
+    failed = [(submission, error) for submission, error in again if isinstance(error, StorageFailed)]
+    if failed and not Incident.objects.filter(kind=Incident.Kind.STORAGE, seen_at=None).exists():
+        submission, error = failed[0]
+        settle.report(Incident.Kind.STORAGE, submission, error.detail)
 
 
 def _asset(user_id: int, submission: Submission, output: StoredOutput) -> Asset:

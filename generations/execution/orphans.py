@@ -32,13 +32,11 @@ from django.utils import timezone
 
 from generations.conf import limits
 from generations.models import Asset
-from generations.storage import storage
+from generations.storage import INCOMING, storage
 
 CHUNK = 200
 MOST_PATHS = 20
 ASIDE = ".aside"
-INCOMING = ".incoming-"
-"""Files that the storage is still writing (``DurableFileSystemStorage``)."""
 FOLDER = re.compile(r"[0-9a-f]{2}(/[0-9a-f]{2})?")
 OURS = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60}\.[a-z0-9]{1,8}(\.aside)?|\.incoming-[a-z0-9_]+)")
 """Keys as ``storage.key_of`` makes them, and what else we leave beside them."""

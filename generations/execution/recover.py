@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from generations import wakeups
 from generations.conf import Limits, limits, seconds
-from generations.execution import expiry, failures, poison, process, reconcile, settle, unknown
+from generations.execution import expiry, failures, poison, pressure, process, reconcile, settle, unknown
 from generations.execution.accounts import due_for_refresh
 from generations.execution.claim import MATURE_BATCH, mature
 from generations.execution.expiry import DeadlineExceeded, NotSent, QueueTtlExceeded
@@ -297,6 +297,7 @@ def _in_batches(find: Callable[[set[UUID]], list[Any]], write: Callable[[Sequenc
 def tick() -> None:
     """Recover what is overdue, then wake whoever has work: the net below every hint that was lost."""
     recover()
+    pressure.look()
     while mature() == MATURE_BATCH:
         pass
     for provider in registry.all():

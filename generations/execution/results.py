@@ -115,7 +115,8 @@ def _collect(index: int, output: Output, endpoint: Endpoint) -> StoredOutput:
             raise AssetUnusable(str(error)) from error
         except (media.ToolFailed, OSError) as error:
             log.exception("storage_failed", error=type(error).__name__)
-            raise StorageFailed(f"The result could not be stored: {type(error).__name__}.") from error
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise StorageFailed(f"The result could not be stored ({why}).") from error
 
 
 def _thumbnail(path: Path, info: media.MediaInfo) -> str:

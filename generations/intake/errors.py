@@ -41,6 +41,10 @@ class Conflict(Refusal):
         return cls(code, detail, generation=str(generation_id))
 
 
+class Unavailable(Refusal):
+    """Nothing of its kind is taken now, whoever asks; ``retry_after`` says when to ask again."""
+
+
 class KeyReused(Refusal):
     """The same Idempotency-Key came with another body."""
 

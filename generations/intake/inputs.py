@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
+import structlog
+
 from generations import media, storage
 from generations.conf import limits
-from generations.intake.errors import Conflict, Invalid, NotFound
+from generations.intake.errors import Conflict, Invalid, NotFound, Unavailable
 from generations.models import Asset
 from providers import fetch
 from providers.errors import InvalidParams, ProviderError
 from providers.params import Params
 
 CHUNK = 1024 * 1024
+RETRY_AFTER_SECONDS = 30
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,9 @@ def store_upload(user_id: int, file: BinaryIO, *, name: str) -> Asset:
     Raises:
         Invalid: too large, or no picture or video that can be used.
         Conflict: ``try_again``: it could not be checked now.
+        Unavailable: ``storage_unavailable``: our storage is full or down.
     """
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+    with storing(), tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         path = Path(folder) / "input"
         digest, size = hashlib.sha256(), 0
         with path.open("wb") as copy:
@@ -93,8 +100,9 @@ def fetched(user_id: int, url: str) -> Asset:
 
     Raises:
         Invalid: ``unsafe_url`` for an address that must not be reached, ``invalid_input`` for what was found there.
+        Conflict, Unavailable: as ``store_upload``.
     """
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+    with storing(), tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         path = Path(folder) / "input"
         try:
             fetch.check_url(url)
@@ -105,6 +113,25 @@ def fetched(user_id: int, url: str) -> Asset:
         except ProviderError as error:
             raise Invalid("invalid_input", f"The input could not be fetched: {error.detail}", field="inputs") from error
         return _keep(user_id, path, got.sha256, got.size, "", field="inputs")
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """What is done with files here fails for our own disk or storage only, and is worth another try later.
+
+    Raises:
+        Unavailable: ``storage_unavailable``.
+    """
+    try:
+        yield
+    except OSError as error:
+        log.exception("input_not_stored", error=type(error).__name__)
+        raise Unavailable(
+            "storage_unavailable",
+            "The file cannot be stored at this moment: our storage is full or does not answer. Nothing was kept. Send "
+            "it again later; the operators are told.",
+            retry_after=RETRY_AFTER_SECONDS,
+        ) from error
 
 
 def _keep(user_id: int, path: Path, sha256: str, size: int, name: str, *, field: str) -> Asset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -11,10 +12,16 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
+from generations.media.info import UnusableMedia
+
 _WALL_SECONDS = 60.0
 _CPU_SECONDS = 20
 _MAX_STDOUT = 64 * 1024 * 1024
 _KEPT_STDERR = 64 * 1024
+
+
+_BROKEN = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU})
+"""What ends a program for what it reads: it would be so each time. (Whoever kills it, says nothing of the file.)"""
 
 
 class ToolFailed(Exception):
@@ -38,6 +45,7 @@ def run(path: Path, demuxer: str, *arguments: str, max_pixels: int, wall_seconds
 
     Raises:
         ToolFailed: it could not be started, was killed, or took too long or wrote too much.
+        UnusableMedia: it crashed over the file, or used more than its time of CPU.
         OSError: the file cannot be read.
     """
     with path.open("rb"):
@@ -68,8 +76,10 @@ def run(path: Path, demuxer: str, *arguments: str, max_pixels: int, wall_seconds
             raise ToolFailed("ffmpeg did not come to its end in time.") from error
         finally:
             process.kill()  # nothing to do where it has ended
+    if -returncode in _BROKEN:
+        raise UnusableMedia("It breaks or exhausts the decoder that reads it.")
     if returncode < 0:
-        raise ToolFailed(f"ffmpeg was ended by signal {-returncode} (it may use {_CPU_SECONDS} s of CPU).")
+        raise ToolFailed(f"ffmpeg was ended by signal {-returncode}.")
     return Finished(returncode, stdout, stderr)
 
 

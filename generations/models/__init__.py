@@ -6,6 +6,7 @@ from generations.models.code_override import CodeOverride
 from generations.models.event import Event
 from generations.models.generation import Generation
 from generations.models.heartbeat import Heartbeat
+from generations.models.held_back import HeldBack
 from generations.models.idempotency_key import IdempotencyKey
 from generations.models.incident import Incident
 from generations.models.provider_setting import ProviderSetting
@@ -22,6 +23,7 @@ __all__ = [
     "Generation",
     "GenerationInput",
     "Heartbeat",
+    "HeldBack",
     "IdempotencyKey",
     "Incident",
     "ProviderSetting",

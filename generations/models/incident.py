@@ -25,6 +25,7 @@ class Incident(models.Model):
         ACCOUNT_REFUSED = "account_refused", "The provider refuses an account's credentials"
         STORAGE = "storage", "A result could not be stored"
         POISON = "poison", "Workers died again and again at the same work; it was stopped"
+        HELD_BACK = "held_back", "Nothing new was sent, because results could not be kept up with"
         DRIFT = "drift", "An account's balance is not what its attempts explain"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid7, editable=False)

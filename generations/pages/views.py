@@ -27,6 +27,7 @@ WAITS = {
     "cooling_down": "waiting for the provider",
     "user_cap": "waiting for one of yours to finish",
     "daily_cap": "waiting for tomorrow",
+    "held_back": "waiting until finished ones are stored",
     "paused": "paused",
     "no_account": "waiting for an account",
 }

@@ -71,8 +71,8 @@ class GenerationAnswer(Answer):
     status: Literal["pending", "processing", "completed", "failed", "cancelled"]
     wait_reason: str | None = Field(
         description=(
-            "Why a pending one waits: scheduled, backing_off, no_capacity, cooling_down, user_cap, daily_cap, paused, "
-            "no_account."
+            "Why a pending one waits: scheduled, backing_off, no_capacity, cooling_down, user_cap, daily_cap, "
+            "held_back, paused, no_account."
         )
     )
     progress: int | None = Field(description="Percent; null where the provider gives none.")

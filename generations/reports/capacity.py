@@ -13,12 +13,26 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Case, CharField, Count, F, Func, OuterRef, Q, QuerySet, Subquery, TextChoices, Value, When
+from django.db.models import (
+    Case,
+    CharField,
+    Count,
+    Exists,
+    F,
+    Func,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextChoices,
+    Value,
+    When,
+)
 from django.db.models.functions import Cast, Coalesce, JSONObject, Now
 
 from accounts.models import Account
 from generations.execution.caps import Tomorrow, used_today
-from generations.models import AccountExclusion, Generation, Submission
+from generations.models import AccountExclusion, Generation, HeldBack, Submission
 
 
 class Condition(TextChoices):
@@ -55,6 +69,8 @@ class Standing:
     used_today: int | None
     """Of the daily cap; None without one."""
     last_used_at: datetime | None
+    held_back: bool
+    """Nothing is sent anywhere at present, because results cannot be kept up with (see ``HeldBack``)."""
     refused: Mapping[UUID, str] = field(default_factory=dict)
     """Which of the Generations in question it has refused, with the code."""
 
@@ -139,7 +155,7 @@ def standings(
 
 FIELDS = (
     *("id", "provider_id", "label", "owner_id", "limit", "held", "condition", "until"),
-    *("balance", "balance_floor", "daily_cap", "used_today", "tomorrow", "last_used_at", "refusals"),
+    *("balance", "balance_floor", "daily_cap", "used_today", "tomorrow", "last_used_at", "held_back", "refusals"),
 )
 
 
@@ -148,6 +164,7 @@ def _annotated(rows: QuerySet[Account], generation_ids: list[UUID]) -> QuerySet[
     refusals = AccountExclusion.objects.filter(account=OuterRef("pk"), generation__in=generation_ids)
     return rows.annotate(
         held=Coalesce(Subquery(held.annotate(number=Count("*")).values("number")), 0),
+        held_back=Exists(HeldBack.objects.active()),
         refusals=ArraySubquery(
             refusals.values(json=JSONObject(generation=Cast("generation_id", CharField()), code="code"))
         ),

@@ -10,6 +10,7 @@ from generations.conf import limits
 from generations.lifecycle import Status
 from generations.models import Generation, Heartbeat, Submission
 from generations.models.clock import database_now
+from generations.reports import overview
 from generations.reports.capacity import Standing, standings
 from generations.reports.eta import MOST_AHEAD, count_ahead, eta_of
 from generations.reports.sentences import provider_title, reason
@@ -29,6 +30,7 @@ WAITS = {
     WaitReason.COOLING_DOWN: "every account that may serve it is cooling down or out of balance",
     WaitReason.USER_CAP: "its user has as many in flight as the user's cap allows",
     WaitReason.DAILY_CAP: "every account that may serve it has reached its cap for today (UTC)",
+    WaitReason.HELD_BACK: "nothing new is sent until finished results can be kept up with again",
     WaitReason.NO_ACCOUNT: "no account may serve it",
 }
 
@@ -132,6 +134,7 @@ def _waiting(generation: Generation) -> dict[str, Any]:
         "ahead": ahead,
         "ahead_is_at_least": ahead >= MOST_AHEAD,
         "returns_at": _iso(_returns_at(generation, accounts)) if why in RETURNING else None,
+        "held_back": overview.held_back() if why == WaitReason.HELD_BACK else [],
         "accounts": [_account(account, generation) for account in accounts],
     }
 
@@ -217,6 +220,12 @@ def _next_of_generation(
             yield "Its cancel takes effect, unless a result arrives before", generation.cancel_at
     if waiting is None:
         return
+    yield from _start(generation, waiting)
+    yield "It fails with queue_timeout if it still waits", generation.queue_until
+
+
+def _start(generation: Generation, waiting: dict[str, Any]) -> Iterator[Step]:
+    """What a pending one starts after."""
     if generation.not_before is not None:
         yield "It becomes due", generation.not_before
     elif waiting["reason"] is None:
@@ -228,9 +237,11 @@ def _next_of_generation(
         yield "It starts when one of its user's is through, or an operator raises the cap", None
     elif waiting["reason"] in RETURNING and waiting["returns_at"]:
         yield "The first of its accounts comes back", datetime.fromisoformat(waiting["returns_at"])
+    elif waiting["reason"] == WaitReason.HELD_BACK:
+        for one in waiting["held_back"]:
+            yield f"It starts when this is over: {one['text'].lower()} ({one['detail'].rstrip('.')})", None
     elif waiting["reason"] == WaitReason.NO_ACCOUNT:
         yield "It starts when an operator adds or switches on an account that may serve it", None
-    yield "It fails with queue_timeout if it still waits", generation.queue_until
 
 
 def _next_of(attempt: Submission) -> Iterator[Step]:

@@ -193,7 +193,8 @@ SELECT 'submission', id::text, 'is ' || state || ', and its lease expired at ' |
 
 # A slot that was freed a moment ago is about to be used; one whose account has just come back (a cooldown is over, a
 # new day has begun) and one that a user's cap has just made room for too: all get the same time. A retry is due since
-# its delay was over, anything else since it was accepted, scheduled for, or woken.
+# its delay was over, anything else since it was accepted, scheduled for, or woken. While the house holds back, nothing
+# is sent.
 DUE_LEFT = f"""
 WITH recently AS MATERIALIZED (
     SELECT account_id, count(*) AS freed
@@ -235,6 +236,8 @@ SELECT 'generation', g.id::text, 'is due, and ' || f.provider_id || '/' || f.lab
    AND coalesce(g.scheduled_at, g.created_at) < now() - {DUE_LATE}
    AND coalesce(last.at, g.created_at) < now() - {DUE_LATE}
    AND g.user_id NOT IN (SELECT user_id FROM full_users)
+   AND NOT EXISTS (SELECT 1 FROM generations_heldback h
+                    WHERE h.ended_at IS NULL OR h.ended_at > now() - {DUE_LATE})
 """
 
 TRIGGERS = """

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from generations.lifecycle import Status
-from generations.models import Generation, Heartbeat, Incident
+from generations.lifecycle import State, Status
+from generations.models import Generation, Heartbeat, HeldBack, Incident, Submission
 from generations.models.clock import database_now
 from generations.reports.capacity import Standing, standings
 from generations.reports.waiting import wait_reasons
@@ -27,19 +27,21 @@ LATE_AFTER_SECONDS = {"tick": 15, "poll": 6}
 
 
 def overview() -> dict[str, Any]:
-    """All of it, JSON-able (times in ISO 8601), in eleven queries or fewer.
+    """All of it, JSON-able (times in ISO 8601), in thirteen queries or fewer.
 
-    Keys: ``now, counts, accounts, failures, heartbeats, incidents_unseen, oldest_waiting``; each is described by the
-    function of the same name below.
+    Keys: ``now, counts, collecting, accounts, failures, heartbeats, incidents_unseen, held_back, oldest_waiting``;
+    each is described by the function of the same name below.
     """
     now = database_now()
     return {
         "now": now.isoformat(),
         "counts": counts(),
+        "collecting": collecting(),
         "accounts": [_account(standing) for standing in standings()],
         "failures": failures(now),
         "heartbeats": heartbeats(now),
         "incidents_unseen": incidents_unseen(),
+        "held_back": held_back(),
         "oldest_waiting": oldest_waiting(now),
     }
 
@@ -52,6 +54,11 @@ def counts() -> dict[str, dict[str, Any]]:
         "scheduled": _count(pending & Q(not_before__isnull=False)),
         "processing": _count(Q(status=Status.PROCESSING)),
     }
+
+
+def collecting() -> dict[str, Any]:
+    """Of how many attempts the result waits to be fetched and stored, ``{"number", "capped"}``."""
+    return _capped(Submission.objects.filter(state=State.COLLECTING))
 
 
 def failures(now: datetime) -> list[dict[str, Any]]:
@@ -122,8 +129,17 @@ def oldest_waiting(now: datetime) -> list[dict[str, Any]]:
     ]
 
 
+def held_back() -> list[dict[str, Any]]:
+    """Why nothing new is sent at present, oldest first: ``{"reason", "text", "detail", "since"}``; empty: it is."""
+    return [row.as_dict() for row in HeldBack.objects.active().order_by("since")]
+
+
 def _count(which: Q) -> dict[str, Any]:
-    number = Generation.objects.filter(which).values("pk")[: CAP + 1].count()
+    return _capped(Generation.objects.filter(which))
+
+
+def _capped(rows: QuerySet[Any]) -> dict[str, Any]:
+    number = rows.values("pk")[: CAP + 1].count()
     return {"number": min(number, CAP), "capped": number > CAP}
 
 

@@ -21,6 +21,7 @@ class WaitReason(StrEnum):
     COOLING_DOWN = "cooling_down"
     USER_CAP = "user_cap"
     DAILY_CAP = "daily_cap"
+    HELD_BACK = "held_back"
     NO_ACCOUNT = "no_account"
 
 
@@ -45,8 +46,8 @@ def reason(generation: Generation, accounts: Iterable[Standing], full: Container
     ``no_account``: none may serve it that is on and accepted by its provider with balance left, or every one that
     may refused it. ``user_cap``: its user has as many in flight as he may, whatever is free. ``cooling_down``: all
     that could are cooling down or exhausted, and come back by themselves; ``daily_cap``: they come back at midnight
-    (UTC), for their daily cap is reached. ``not_before`` is cleared when it has come, so while it is set the Generation
-    waits for it.
+    (UTC), for their daily cap is reached. ``held_back``: a slot is free, and nothing new is sent until results can be
+    kept up with again. ``not_before`` is cleared when it has come, so while it is set the Generation waits for it.
     """
     if generation.status != Status.PENDING:
         return None
@@ -61,7 +62,7 @@ def reason(generation: Generation, accounts: Iterable[Standing], full: Container
     if generation.user_id in full:
         return WaitReason.USER_CAP
     if any(account.free for account in usable):
-        return None
+        return WaitReason.HELD_BACK if usable[0].held_back else None
     if usable:
         return WaitReason.NO_CAPACITY
     capped = all(account.condition == Condition.DAILY_CAP for account in returning)

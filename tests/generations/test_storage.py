@@ -13,6 +13,7 @@ from django.core.files.base import ContentFile
 from pytest_django.fixtures import Settings
 
 from generations import storage
+from tests.disks import down, small_disk
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,41 @@ def test_leaves_nothing_of_a_write_that_broke(folder: Path) -> None:
         storage.storage().save("ab/cd/whole.png", Broken(b""))
 
     assert files(folder) == []
+
+
+def test_leaves_nothing_of_a_write_that_a_full_disk_broke(settings: Settings, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as disk:
+        location = {"OPTIONS": {"location": str(disk.folder)}}
+        settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], **location}}
+        before = storage.keep_bytes(b"before", hashlib.sha256(b"before").hexdigest(), "png")
+        content = os.urandom(5 * 1024**2)  # more than there is room for
+
+        with pytest.raises(OSError, match="No space left"):
+            storage.keep_bytes(content, hashlib.sha256(content).hexdigest(), "png")
+
+        assert disk.files() == [disk.folder / before]
+        assert read(before) == b"before"
+
+
+def test_tells_how_much_room_there_is(folder: Path) -> None:
+    free = os.statvfs(folder.parent)
+
+    assert abs((storage.room() or 0) - free.f_bavail * free.f_frsize) < 2**30
+    assert files(folder) == []
+
+
+def test_has_no_room_on_a_full_disk(settings: Settings, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as disk:
+        location = {"OPTIONS": {"location": str(disk.folder)}}
+        settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], **location}}
+        disk.fill()
+
+        assert storage.room() == 0
+
+
+def test_tells_that_it_is_down(folder: Path) -> None:
+    with down(folder), pytest.raises(OSError, match=r"File exists|Not a directory"):
+        storage.room()
 
 
 def test_leaves_what_was_there_when_a_rewrite_breaks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, QueryDict
+from django.http import Http404, HttpRequest, QueryDict, UnreadablePostError
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -73,7 +74,9 @@ def _file(given: Request, http: HttpRequest) -> UploadedFile[bytes]:
     body.check_length(http, limits().max_input_bytes + FORM_OVERHEAD)
     body.check_headers(http, "multipart/form-data")
     try:
-        sent = given.data
+        # What is large is written to a temporary file meanwhile.
+        with inputs.storing():
+            sent = _form(given, http)
     except ParseError:
         raise _malformed("The form could not be read.") from None
     form: dict[str, list[Any]] = dict(sent.lists()) if isinstance(sent, QueryDict) else {}
@@ -84,6 +87,24 @@ def _file(given: Request, http: HttpRequest) -> UploadedFile[bytes]:
     if len(files) != 1 or not isinstance(files[0], UploadedFile):
         raise _malformed("Send exactly one file, as the part named file.")
     return files[0]
+
+
+def _form(given: Request, http: HttpRequest) -> Any:
+    """The parsed body.
+
+    Raises:
+        ParseError: it is none, or the client has broken off.
+        OSError: it could not be written to the disk; nothing of it is left there.
+    """
+    try:
+        return given.data
+    except UnreadablePostError as error:
+        raise ParseError from error
+    except OSError:
+        for handler in http.upload_handlers:
+            with suppress(OSError):  # closing writes what is left, and cannot either; it removes the file all the same
+                handler.upload_interrupted()
+        raise
 
 
 def _malformed(detail: str) -> Problem:

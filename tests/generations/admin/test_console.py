@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from generations.lifecycle import State, Status
-from generations.models import Generation, Heartbeat, Incident
+from generations.models import Generation, Heartbeat, HeldBack, Incident
 from tests.factories import (
     AccountFactory,
     GenerationFactory,
@@ -139,6 +139,14 @@ def test_warns_when_beat_or_the_workers_are_late(console: Client) -> None:
     assert "Work stands still: poll is late" in console.get(INDEX).content.decode()
 
 
+def test_says_why_nothing_new_is_sent(console: Client) -> None:
+    assert "Nothing new is sent" not in console.get(INDEX).content.decode()
+    HeldBack.objects.create(reason="disk_low", since=timezone.now(), detail="3 MiB are free.")
+    page = console.get(INDEX).content.decode()
+    assert "Nothing new is sent" in page
+    assert "The disk for results is almost full (3 MiB are free.)" in page
+
+
 def test_makes_as_many_queries_for_a_full_house_as_for_an_empty_one(console: Client) -> None:
     def fill() -> None:
         completed_generation()
@@ -156,7 +164,7 @@ def test_makes_as_many_queries_for_a_full_house_as_for_an_empty_one(console: Cli
         for _ in range(5):
             fill()
     assert counts[0] == counts[1]
-    assert counts[0] <= 17
+    assert counts[0] <= 19
 
 
 def test_shows_each_person_what_he_may_see(staff: Callable[..., Client]) -> None:

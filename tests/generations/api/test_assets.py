@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from generations import storage
 from generations.conf import limits
 from generations.models import Asset
 from generations.signing import content_url
+from tests.disks import down, small_disk
 from tests.factories import AssetFactory, GenerationFactory, SubmissionFactory, picture
 from tests.generations.api.helpers import assert_problem
 
@@ -94,6 +96,49 @@ def test_refuses_an_upload_that_says_it_is_too_large(api: APIClient) -> None:
     )
 
     assert_problem(reply, 413, "body_too_large")
+
+
+def test_takes_no_upload_while_the_storage_is_down(api: APIClient, tmp_path: Path) -> None:
+    content = picture()
+    with down(tmp_path / "media"):
+        reply = upload(api, content)
+        told = assert_problem(reply, 503, "storage_unavailable")
+        assert int(reply.headers["Retry-After"]) > 0
+    assert "Send it again later" in told["detail"]
+    assert not Asset.objects.exists()
+    assert upload(api, content).status_code == 201
+
+
+@pytest.mark.parametrize("full", ["where results are", "where uploads come in", "both"])
+def test_takes_no_upload_on_a_full_disk_and_leaves_nothing_of_it(
+    full: str, api: APIClient, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+    content = picture(size=(120, 90))
+    with small_disk(tmp_path / "small") as disk:
+        if full != "where uploads come in":
+            settings.STORAGES = {
+                **settings.STORAGES,
+                "default": {**settings.STORAGES["default"], "OPTIONS": {"location": str(disk.folder)}},
+            }
+        if full != "where results are":
+            settings.FILE_UPLOAD_TEMP_DIR = str(disk.folder)
+            monkeypatch.setattr("tempfile.tempdir", str(disk.folder))
+        disk.fill()
+        assert_problem(upload(api, content), 503, "storage_unavailable")
+        assert not Asset.objects.exists()
+        assert disk.files() == []
+        disk.make_room()
+        reply = upload(api, content)
+        assert reply.status_code == 201
+        assert bytes_of(Client().get(reply.json()["url"])) == content
+
+
+def test_says_so_while_the_storage_is_down(asset: Asset, tmp_path: Path) -> None:
+    url = content_url(asset)
+    with down(tmp_path / "media"):
+        assert_problem(Client().get(url), 503, "storage_unavailable")
+    assert status_of(Client().get(url)) == 200
 
 
 def test_lists_by_role(api: APIClient, user: User, asset: Asset) -> None:

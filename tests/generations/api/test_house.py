@@ -23,7 +23,7 @@ from rest_framework.test import APIClient
 from accounts import credits
 from config.celery import sync_beat_schedule
 from generations.api import health
-from generations.models import Heartbeat
+from generations.models import Heartbeat, HeldBack
 from tests.factories import (
     PASSWORD,
     AccountFactory,
@@ -166,7 +166,7 @@ def checks(status: int) -> dict[str, dict[str, Any]]:
 def test_is_ready(beating: None) -> None:
     found = checks(200)
 
-    assert list(found) == ["database", "schema", "broker", "beat", "worker"]
+    assert list(found) == ["database", "schema", "broker", "beat", "worker", "storage"]
     assert all(check["ok"] and not check["what_to_do"] for check in found.values())
     assert 0 <= found["beat"]["age_seconds"] < 15
 
@@ -208,6 +208,22 @@ def test_believes_the_interval_that_an_operator_set(beating: None) -> None:
     assert checks(200)["beat"]["ok"]
 
 
+@pytest.mark.parametrize("reason", ["disk_low", "storage_down"])
+def test_is_not_ready_while_results_cannot_be_stored(reason: str, beating: None) -> None:
+    HeldBack.objects.create(reason=reason, since=timezone.now(), detail="3 MiB are free.")
+
+    found = checks(503)
+
+    assert "3 MiB are free. Nothing new is sent." in found["storage"]["detail"]
+    assert "MEDIA_ROOT" in found["storage"]["what_to_do"]
+
+
+def test_is_ready_while_results_merely_wait(beating: None) -> None:
+    HeldBack.objects.create(reason="backlog", since=timezone.now(), detail="more than 500 wait.")
+
+    assert "too many results wait" in checks(200)["storage"]["detail"]
+
+
 def test_is_not_ready_without_a_broker(beating: None, settings: Settings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
 
@@ -219,7 +235,7 @@ def test_is_not_ready_without_a_database(beating: None) -> None:
     with patch.object(connection, "ensure_connection", side_effect=lost), patch.object(connection, "close"):
         found = checks(503)
 
-    assert not any(found[name]["ok"] for name in ("database", "schema", "beat", "worker"))
+    assert not any(found[name]["ok"] for name in ("database", "schema", "beat", "worker", "storage"))
     assert found["broker"]["ok"]
 
 
@@ -252,12 +268,17 @@ def test_measures_the_house(db: None, client_of: ClientOf) -> None:
     SubmissionFactory.create(account=account)
     GenerationFactory.create()
     GenerationFactory.create(status="failed")
+    SubmissionFactory.create(account=account, state="collecting")
+    HeldBack.objects.create(reason="backlog", since=timezone.now(), detail="more than 500 wait.")
     Heartbeat.beat("tick", "test")
 
     text = client_of(UserFactory.create(is_staff=True)).get("/metrics").content.decode()
 
     assert 'darkroom_generations{status="pending"} 1.0' in text
-    assert 'darkroom_generations{status="processing"} 1.0' in text
+    assert 'darkroom_generations{status="processing"} 2.0' in text
+    assert "darkroom_collecting 1.0" in text
+    assert 'darkroom_held_back{reason="backlog"} 1.0' in text
+    assert 'darkroom_held_back{reason="disk_low"} 0.0' in text
     assert 'darkroom_failures_24h{code="provider_failed"} 1.0' in text
     assert 'darkroom_account_slots_in_use{account="main",provider="pixverse"} 1.0' in text
     assert 'darkroom_account_slots{account="main",provider="pixverse"} 3.0' in text

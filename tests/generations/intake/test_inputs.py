@@ -14,16 +14,18 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django.fixtures import Settings
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from generations import storage
 from generations.intake import inputs
-from generations.intake.errors import Invalid, NotFound, Refusal
+from generations.intake.errors import Invalid, NotFound, Refusal, Unavailable
 from generations.intake.inputs import InputRef, resolve, store_upload
 from generations.intake.validation import validated_params
-from generations.models import Asset
+from generations.models import Asset, Generation
 from providers import fetch
+from tests.disks import down, small_disk
 from tests.factories import AssetFactory, UserFactory, picture
 from tests.generations.intake.conftest import Ask, Scale
 
@@ -229,6 +231,30 @@ class TestURLs:
     @pytest.fixture
     def from_url(self, ask: Ask) -> Callable[[str], Any]:
         return lambda url: ask(operation_type="image_to_image", inputs=(InputRef("image", url=url),))
+
+    def test_is_refused_for_now_while_the_storage_is_down(
+        self, site: HTTPServer, from_url: Callable[[str], Any], tmp_path: Path
+    ) -> None:
+        site.expect_request("/cat.png").respond_with_data(picture())
+        with down(tmp_path / "media"), pytest.raises(Unavailable) as refused:
+            from_url(site.url_for("/cat.png"))
+        assert (refused.value.code, refused.value.retry_after) == ("storage_unavailable", 30)
+        assert not Asset.objects.exists()
+        assert not Generation.objects.exists()
+        assert from_url(site.url_for("/cat.png")).generation.inputs.count() == 1
+
+    def test_is_refused_for_now_on_a_full_disk(
+        self, site: HTTPServer, from_url: Callable[[str], Any], settings: Settings, tmp_path: Path
+    ) -> None:
+        site.expect_request("/cat.png").respond_with_data(picture())
+        with small_disk(tmp_path / "small") as disk:
+            location = {"OPTIONS": {"location": str(disk.folder)}}
+            settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], **location}}
+            disk.fill()
+            with pytest.raises(Unavailable):
+                from_url(site.url_for("/cat.png"))
+            assert disk.files() == []
+            assert not Asset.objects.exists()
 
     @pytest.mark.parametrize(
         "url",

@@ -365,3 +365,15 @@ def test_does_not_blame_the_file_when_ffmpeg_is_missing(
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: "/nowhere/ffmpeg")
     with pytest.raises(ToolFailed, match="could not be started"):
         inspect(videos["mp4"])
+
+
+@pytest.mark.parametrize(("number", "blamed"), [("SEGV", True), ("ABRT", True), ("XCPU", True), ("KILL", False)])
+def test_blames_the_file_when_ffmpeg_breaks_over_it_and_not_when_somebody_kills_it(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str, blamed: bool
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\nkill -{number} $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
+    with pytest.raises(UnusableMedia if blamed else ToolFailed):
+        inspect(videos["mp4"])

@@ -18,7 +18,7 @@ from accounts import credits
 from accounts.credits import Movement
 from accounts.models import LedgerEntry, UserCap, Wallet
 from generations.lifecycle import State, Status
-from generations.models import AccountExclusion, Asset, Event, Generation, Heartbeat, Submission
+from generations.models import AccountExclusion, Asset, Event, Generation, Heartbeat, HeldBack, Submission
 from generations.reports import audit
 from generations.storage import open_key
 from tests.factories import (
@@ -323,6 +323,15 @@ class TestDueBesideAFreeSlot:
         left, young = older(GenerationFactory.create()), older(GenerationFactory.create(), timedelta(seconds=30))
         assert broken() == {"I13": {str(left.pk)}}
         assert str(young.pk) not in str(broken())
+
+    def test_is_no_breach_while_the_house_holds_back_and_shortly_after(self) -> None:
+        self.idle_account()
+        left = older(GenerationFactory.create())
+        row = HeldBack.objects.create(reason="backlog", since=timezone.now() - LONG, detail="more than 2.")
+        assert broken() == {}
+        for ago, found in ((timedelta(0), {}), (timedelta(seconds=50), {"I13": {str(left.pk)}})):
+            HeldBack.objects.filter(pk=row.pk).update(ended_at=timezone.now() - ago)
+            assert broken() == found
 
     @pytest.mark.parametrize(
         "account",

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from generations.lifecycle import State, Status
-from generations.models import Generation, Heartbeat, Incident
+from generations.models import Generation, Heartbeat, HeldBack, Incident
 from generations.reports import overview as reports
 from generations.reports.overview import overview
 from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory
@@ -46,6 +46,26 @@ def test_shows_the_slots_in_use() -> None:
     [row] = overview()["accounts"]
     assert (row["held"], row["free"], row["limit"], row["condition"]) == (1, 2, 3, "usable")
     assert row["balance"].startswith("12")
+
+
+def test_counts_results_that_wait_to_be_fetched() -> None:
+    SubmissionFactory.create(state=State.COLLECTING)
+    assert overview()["collecting"] == {"number": 1, "capped": False}
+
+
+def test_says_why_nothing_new_is_sent() -> None:
+    assert overview()["held_back"] == []
+    at = timezone.now()
+    HeldBack.objects.create(reason="backlog", since=at, ended_at=at, detail="it is over")
+    HeldBack.objects.create(reason="disk_low", since=at, detail="3 MiB are free.")
+    assert overview()["held_back"] == [
+        {
+            "reason": "disk_low",
+            "text": "The disk for results is almost full",
+            "detail": "3 MiB are free.",
+            "since": at.isoformat(),
+        }
+    ]
 
 
 def test_counts_recent_failures_by_code() -> None:
@@ -96,4 +116,4 @@ def test_costs_the_same_number_of_queries_whatever_there_is() -> None:
         GenerationFactory.create()
         GenerationFactory.create(status=Status.FAILED)
         Incident.objects.create(kind=Incident.Kind.STORAGE)
-    assert cost() == few <= 11
+    assert cost() == few <= 13
