@@ -27,6 +27,10 @@ class NotEnoughCredits(Exception):
         super().__init__(f"{required} credits are needed and {balance} are available.")
 
 
+class KeyTaken(Exception):
+    """The same key stands for another movement of this user's credits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Movement:
     """``amount`` credits of a user, for the Generation ``reference``."""
@@ -73,8 +77,54 @@ def release(movements: Iterable[Movement], *, actor: str) -> None:
     _settle(movements, Kind.RELEASE, available=+1, held=-1, actor=actor)
 
 
+def refund(movement: Movement, *, reason: str, actor: str, key: str = "") -> LedgerEntry:
+    """Give back what was spent; the caller has seen the capture, and the ledger allows one refund of a reference.
+
+    Raises:
+        KeyTaken: ``key`` stands for another movement of this user's credits.
+    """
+    wallet = Wallet.objects.select_for_update().get(user_id=movement.user_id)
+    if key and wallet.entries.filter(key=key).exists():
+        raise KeyTaken
+    Wallet.objects.filter(user_id=movement.user_id).update(available=F("available") + movement.amount)
+    return LedgerEntry.objects.create(
+        wallet=wallet,
+        kind=Kind.REFUND,
+        available_change=movement.amount,
+        reference=movement.reference,
+        reason=reason,
+        actor=actor,
+        key=key,
+    )
+
+
 @transaction.atomic
-def grant(user_id: int, amount: int, *, reason: str, actor: str, kind: LedgerEntry.Kind = Kind.GRANT) -> LedgerEntry:
+def grant_once(user_id: int, amount: int, *, reason: str, actor: str, key: str) -> tuple[LedgerEntry, bool]:
+    """Grant credits (or take some: an adjustment), unless a call with the same ``key`` has done it already.
+
+    Returns:
+        The entry, and whether credits moved now.
+
+    Raises:
+        KeyTaken: ``key`` stands for another movement of this user's credits.
+        NotEnoughCredits: an adjustment would take more than is available.
+    """
+    Wallet.objects.get_or_create(user_id=user_id)
+    # Who comes second waits here, and then sees what the first has written.
+    wallet = Wallet.objects.select_for_update().get(user_id=user_id)
+    before = wallet.entries.filter(key=key).first()
+    if before is None:
+        kind = Kind.GRANT if amount > 0 else Kind.ADJUSTMENT
+        return grant(user_id, amount, reason=reason, actor=actor, kind=kind, key=key), True
+    if (before.available_change, before.reason) != (amount, reason) or before.reference is not None:
+        raise KeyTaken
+    return before, False
+
+
+@transaction.atomic
+def grant(
+    user_id: int, amount: int, *, reason: str, actor: str, kind: LedgerEntry.Kind = Kind.GRANT, key: str = ""
+) -> LedgerEntry:
     """Add credits to a user's wallet (or take some, as an adjustment with a negative amount).
 
     Raises:
@@ -84,7 +134,9 @@ def grant(user_id: int, amount: int, *, reason: str, actor: str, kind: LedgerEnt
     changed = Wallet.objects.filter(user_id=user_id, available__gte=-amount).update(available=F("available") + amount)
     if not changed:
         raise NotEnoughCredits(balance=Wallet.objects.get(user_id=user_id).available, required=-amount)
-    return LedgerEntry.objects.create(wallet_id=user_id, kind=kind, available_change=amount, reason=reason, actor=actor)
+    return LedgerEntry.objects.create(
+        wallet_id=user_id, kind=kind, available_change=amount, reason=reason, actor=actor, key=key
+    )
 
 
 def _settle(movements: Iterable[Movement], kind: LedgerEntry.Kind, *, available: int, held: int, actor: str) -> None:

@@ -20,6 +20,8 @@ from django.utils import timezone
 from factory.django import DjangoModelFactory
 from PIL import Image
 
+from accounts import credits
+from accounts.credits import Movement
 from accounts.models import Account, LedgerEntry, Price, UserCap, Wallet
 from generations.fingerprint import fingerprint
 from generations.lifecycle import ENDED, HOLDS_SLOT, LIVE, TERMINAL, Operation, State, Status
@@ -296,6 +298,17 @@ def completed_generation(**fields: Any) -> Generation:
     account = AccountFactory.create(provider_id=generation.provider_id)
     submission = SubmissionFactory.create(state=State.SUCCEEDED, generation=generation, account=account)
     AssetFactory.create(submission=submission)
+    return generation
+
+
+def paid_generation(price: int = 10, available: int = 100, **fields: Any) -> Generation:
+    """Completed, and its credits spent: of ``available`` ones, ``price`` are gone."""
+    user = fields.pop("user", None) or UserFactory.create()
+    WalletFactory.create(user=user, available=available)
+    generation = completed_generation(user=user, price=price, **fields)
+    movement = [Movement(user.pk, generation.pk, price)]
+    credits.hold(movement, actor=f"user:{user.pk}")
+    credits.capture(movement, actor="worker:test")
     return generation
 
 

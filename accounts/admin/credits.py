@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.core.signing import BadSignature, TimestampSigner
-from django.db import transaction
+from django.core.signing import BadSignature, Signer
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -23,11 +21,11 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWi
 
 from accounts.admin.base import HistoryAdmin, actor_of
 from accounts.admin.words import NOTHING, ago, label, signed
-from accounts.credits import NotEnoughCredits, grant
+from accounts.credits import KeyTaken, NotEnoughCredits, grant_once
 from accounts.models import LedgerEntry, Wallet
 
 Kind = LedgerEntry.Kind
-_signer = TimestampSigner(salt="darkroom.grant")
+_signer = Signer(salt="darkroom.grant")
 _TONES = {
     Kind.GRANT: "good",
     Kind.ADJUSTMENT: "warn",
@@ -66,40 +64,17 @@ class GrantForm(forms.Form):
             raise forms.ValidationError("There is no user of this name. Check the spelling under Users.")
         return user
 
-    def clean_opened(self) -> datetime:
-        """When the form was shown: the same form sent twice moves credits once."""
+    def clean_opened(self) -> str:
+        """Which form it is: the same one sent twice moves credits once."""
         try:
-            stamp = _signer.unsign(self.cleaned_data["opened"])
+            return _signer.unsign(self.cleaned_data["opened"])
         except BadSignature as error:
             raise forms.ValidationError("The form is damaged. Open it anew.") from error
-        return datetime.fromtimestamp(float(stamp.partition("/")[0]), tz=UTC)
 
 
 def opened_now() -> str:
-    """The hidden field of a form that is shown now."""
-    return _signer.sign(f"{datetime.now(tz=UTC).timestamp()}/{uuid.uuid4().hex[:8]}")
-
-
-@transaction.atomic
-def grant_once(user: Any, amount: int, *, reason: str, actor: str, opened_at: datetime) -> bool:
-    """``accounts.credits.grant``, unless the same form has already done it (a double click).
-
-    Returns:
-        Whether credits moved.
-
-    Raises:
-        NotEnoughCredits: it would take more than is available.
-    """
-    Wallet.objects.get_or_create(user_id=user.pk)
-    Wallet.objects.select_for_update().get(user_id=user.pk)
-    kind = Kind.GRANT if amount > 0 else Kind.ADJUSTMENT
-    same = LedgerEntry.objects.filter(
-        wallet_id=user.pk, kind=kind, available_change=amount, reason=reason, actor=actor, created_at__gte=opened_at
-    )
-    if same.exists():
-        return False
-    grant(user.pk, amount, reason=reason, actor=actor, kind=kind)
-    return True
+    """The hidden field of a form that is shown now: a name of its own."""
+    return _signer.sign(f"form:{uuid.uuid4()}")
 
 
 @admin.register(Wallet)
@@ -164,15 +139,18 @@ class WalletAdmin(HistoryAdmin[Wallet]):
     def _grant(self, request: HttpRequest, form: GrantForm) -> bool:
         user, amount = form.cleaned_data["username"], form.cleaned_data["amount"]
         try:
-            moved = grant_once(
-                user,
+            _, moved = grant_once(
+                user.pk,
                 amount,
                 reason=form.cleaned_data["reason"],
                 actor=actor_of(request),
-                opened_at=form.cleaned_data["opened"],
+                key=form.cleaned_data["opened"],
             )
         except NotEnoughCredits as error:
             form.add_error("amount", f"{user} has only {error.balance:,} available, so {-amount:,} cannot be taken.")
+            return False
+        except KeyTaken:
+            form.add_error(None, "This form has moved other credits already. Open it anew for these.")
             return False
         wallet = Wallet.objects.get(user_id=user.pk)
         if moved:
@@ -186,7 +164,7 @@ class WalletAdmin(HistoryAdmin[Wallet]):
 class LedgerEntryAdmin(HistoryAdmin[LedgerEntry]):
     """Every movement of credits, newest first."""
 
-    list_display = ("age", "user", "kind_label", "available_moved", "held_moved", "why", "actor")
+    list_display = ("age", "user", "kind_label", "available_moved", "held_moved", "why", "actor", "way_to_refund")
     list_select_related = ("wallet__user",)
     list_filter = (("wallet__user", AutocompleteSelectFilter),)
     search_fields = ("reference",)
@@ -205,6 +183,30 @@ class LedgerEntryAdmin(HistoryAdmin[LedgerEntry]):
         # The kinds make the unique index on (reference, kind) usable.
         kinds = [Kind.HOLD, Kind.CAPTURE, Kind.RELEASE, Kind.REFUND]
         return queryset.filter(reference=reference, kind__in=kinds), False
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The way to a refund only for who may go it."""
+        shown = super().get_list_display(request)
+        may = request.user.has_perm("accounts.change_wallet") and request.user.has_perm("generations.view_generation")
+        return shown if may else [name for name in shown if name != "way_to_refund"]
+
+    def decorate(self, rows: list[LedgerEntry]) -> None:
+        """Which of a page's captures were refunded, in one query."""
+        captured = [row.reference for row in rows if row.kind == Kind.CAPTURE]
+        refunds = LedgerEntry.objects.filter(reference__in=captured, kind=Kind.REFUND) if captured else []
+        done = {entry.reference for entry in refunds}
+        for row in rows:
+            row.refunded = row.reference in done  # type: ignore[attr-defined]
+
+    @admin.display(description="")
+    def way_to_refund(self, entry: LedgerEntry) -> SafeString | str:
+        """Of what was spent, once."""
+        if entry.kind != Kind.CAPTURE:
+            return ""
+        if entry.refunded:  # type: ignore[attr-defined]
+            return "refunded"
+        url = f"{reverse('admin:index')}generations/generation/{entry.reference}/refund/"
+        return format_html('<a class="dr-link" href="{}">refund</a>', url)
 
     @admin.display(description="When")
     def age(self, entry: LedgerEntry) -> SafeString | str:
@@ -233,8 +235,13 @@ class LedgerEntryAdmin(HistoryAdmin[LedgerEntry]):
 
     @admin.display(description="For")
     def why(self, entry: LedgerEntry) -> SafeString | str:
-        """The generation, or the operator's reason."""
+        """The generation, and the operator's reason."""
         if entry.reference is None:
             return entry.reason or NOTHING
         url = f"{reverse('admin:index')}generations/generation/{entry.reference}/change/"
-        return format_html('<a class="dr-link dr-mono" href="{}">{}</a>', url, entry.reference)
+        return format_html(
+            '<a class="dr-link dr-mono" href="{}">{}</a><small class="dr-below">{}</small>',
+            url,
+            entry.reference,
+            entry.reason,
+        )

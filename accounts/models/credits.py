@@ -46,6 +46,14 @@ class LedgerEntry(models.Model):
     # The Generation's id; no foreign key, since accounts stand below generations.
     reference = models.UUIDField(null=True, blank=True)
     reason = models.CharField(max_length=200, blank=True)
+    # The database's default too: processes of the version before go on writing while this one is deployed.
+    key = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the call that asked for it: the same key moves a user's credits once.",
+    )
     actor = models.CharField(max_length=80, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -58,6 +66,8 @@ class LedgerEntry(models.Model):
                 condition=Q(kind__in=["hold", "capture", "release", "refund"]),
                 name="ledger_once_per_reference",
             ),
+            # What an operator's program asks for twice (a lost answer, a second click) is booked once.
+            models.UniqueConstraint(fields=["wallet", "key"], condition=~Q(key=""), name="ledger_once_per_key"),
             models.CheckConstraint(
                 condition=Q(kind__in=["grant", "adjustment"]) | Q(reference__isnull=False),
                 name="ledger_reference_where_needed",

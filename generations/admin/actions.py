@@ -13,8 +13,10 @@ from uuid import UUID
 import structlog
 from django.db import IntegrityError, OperationalError
 
+from accounts.models import LedgerEntry
 from generations.intake.cancel import cancel
 from generations.intake.errors import Refusal
+from generations.intake.ledger import movements, not_refundable
 from generations.intake.retry import retry, wake
 from generations.lifecycle import BILLABLE, State, Status
 from generations.models import Generation, Submission
@@ -31,6 +33,7 @@ class Action:
     icon: str
     done: str
     explanation: str
+    permission: str = "generations.change_generation"
 
 
 RETRY = Action(
@@ -56,7 +59,16 @@ WAKE = Action(
     "woken",
     "It no longer waits for its schedule or its backoff: it starts as soon as an account has a free slot.",
 )
+REFUND = Action(
+    "refund",
+    "Refund",
+    "undo",
+    "refunded",
+    "Credits go back to the user's wallet, once. The result stays his. The ledger, the timeline and the user see why.",
+    permission="accounts.change_wallet",
+)
 ACTIONS = {action.name: action for action in (RETRY, CANCEL, WAKE)}
+"""Those that can be done to many at once, too; each refund wants a reason of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +104,12 @@ def refusal(action: Action, generation: Generation, attempts: list[Submission]) 
     return None
 
 
-def legal(generation: Generation, attempts: list[Submission]) -> list[Action]:
-    """The actions that its page offers."""
-    return [action for action in ACTIONS.values() if refusal(action, generation, attempts) is None]
+def legal(generation: Generation, attempts: list[Submission], may: Callable[[str], bool]) -> list[Action]:
+    """The actions that its page offers to somebody who ``may`` do what these permissions allow."""
+    found = [action for action in ACTIONS.values() if refusal(action, generation, attempts) is None]
+    if not_refundable(generation) is None and LedgerEntry.Kind.REFUND not in movements(generation.pk):
+        found.append(REFUND)
+    return [action for action in found if may(action.permission)]
 
 
 def may_be_billed(attempts: list[Submission]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from accounts.admin.words import NOTHING, ago, amount, pretty_json, span
 from accounts.models import LedgerEntry
-from generations.admin.actions import ACTIONS, legal, refusal
+from generations.admin.actions import legal
 from generations.admin.history import STATE_TONES, generation_link
 from generations.admin.rows import STATUS_TONES, reason_of
 from generations.lifecycle import State, Status
@@ -99,8 +100,8 @@ class _Step:
         return ago(self.at) if self.at else ""
 
 
-def detail(generation: Generation, *, may_act: bool) -> dict[str, Any]:
-    """The template's context."""
+def detail(generation: Generation, *, may: Callable[[str], bool]) -> dict[str, Any]:
+    """The template's context, for somebody who ``may`` do what these permissions allow."""
     attempts = list(generation.submissions.select_related("account").order_by("number"))
     outputs = _files(Asset.objects.filter(submission__in=[row.pk for row in attempts], role=Asset.Role.OUTPUT))
     inputs = generation.inputs.select_related("asset").order_by("index")
@@ -111,6 +112,7 @@ def detail(generation: Generation, *, may_act: bool) -> dict[str, Any]:
         "generation": generation,
         "tone": STATUS_TONES[status],
         "reason": reason_of(generation, reason),
+        "partial": explained["generation"] if explained["generation"]["partial"] else None,
         "explained": explained,
         "coming": [_Step.of(step) for step in explained["next"]],
         "outputs": outputs,
@@ -121,8 +123,7 @@ def detail(generation: Generation, *, may_act: bool) -> dict[str, Any]:
         "incidents": list(generation.incidents.order_by("pk")),
         "links": _links(generation),
         "facts": _facts(generation, attempts),
-        "actions": legal(generation, attempts) if may_act else [],
-        "refused": {name: refusal(action, generation, attempts) for name, action in ACTIONS.items()},
+        "actions": legal(generation, attempts, may),
         "params": pretty_json(generation.params),
         "raw_params": pretty_json(generation.raw_params) if generation.raw_params != generation.params else "",
         "context_json": pretty_json(generation.context) if generation.context is not None else "",

@@ -19,7 +19,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from accounts.admin.base import HistoryAdmin
 from accounts.admin.words import NOTHING, ago, amount, label
-from generations.admin.actions import ACTIONS, CANCEL, RETRY, WAKE, Action
+from generations.admin.actions import ACTIONS, CANCEL, REFUND, RETRY, WAKE, Action
 from generations.admin.bulk import bulk
 from generations.admin.confirm import confirm
 from generations.admin.detail import detail
@@ -32,6 +32,7 @@ from generations.admin.filters import (
     search,
 )
 from generations.admin.history import picture_of, short
+from generations.admin.refund import refund
 from generations.admin.rows import STATUS_TONES, Facts, facts_of
 from generations.lifecycle import Status
 from generations.models import Generation
@@ -169,7 +170,7 @@ class GenerationAdmin(HistoryAdmin[Generation]):
             "title": short(generation.pk),
             "subtitle": generation.prompt[:60] or None,
             "is_fullwidth": "1",
-            **detail(generation, may_act=self.has_act_permission(request)),
+            **detail(generation, may=request.user.has_perm),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/generations/generation/detail.html", context)
@@ -182,14 +183,16 @@ class GenerationAdmin(HistoryAdmin[Generation]):
                 self.admin_site.admin_view(self._confirmation(action)),
                 name=f"generations_generation_{action.name}",
             )
-            for action in ACTIONS.values()
+            for action in (*ACTIONS.values(), REFUND)
         ]
         return [*own, *super().get_urls()]
 
     def _confirmation(self, action: Action) -> Callable[..., HttpResponse]:
         def view(request: HttpRequest, object_id: UUID) -> HttpResponse:
-            if not self.has_act_permission(request):
+            if not request.user.has_perm(action.permission):
                 raise PermissionDenied
+            if action is REFUND:
+                return refund(request, self.admin_site, self._get(request, str(object_id)))
             return confirm(request, self.admin_site, self._get(request, str(object_id)), action)
 
         return view

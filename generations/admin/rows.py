@@ -1,4 +1,4 @@
-"""What the list of Generations shows beside their own columns: three queries for a page, however long."""
+"""What the list of Generations shows beside their own columns: a few queries for a page, however long."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from generations.lifecycle import Status
 from generations.models import Asset, Generation, Submission
+from generations.reports.partial import partials
 from generations.reports.waiting import wait_reasons
 
 STATUS_TONES = {
@@ -53,8 +54,10 @@ def facts_of(generations: Sequence[Generation]) -> dict[UUID, Facts]:
     _add_attempts(facts)
     _add_results(facts)
     reasons = wait_reasons(generations)
+    partial = partials([row.pk for row in generations if row.status == Status.COMPLETED])
     for generation in generations:
-        facts[generation.pk].reason = reason_of(generation, reasons.get(generation.pk))
+        reason = reason_of(generation, reasons.get(generation.pk))
+        facts[generation.pk].reason = reason or partial.get(generation.pk, "")
     return facts
 
 

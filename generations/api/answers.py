@@ -170,6 +170,39 @@ class LedgerPage(Page):
     results: list[LedgerEntryAnswer]
 
 
+class WalletAnswer(Answer):
+    """A user's wallet."""
+
+    user: str = Field(description="The user's name.")
+    available: int
+    held: int = Field(description="Set aside for work under way.")
+
+
+class WalletWithCaps(WalletAnswer):
+    """A user's wallet, and the user's caps."""
+
+    caps: list[CapUse] = Field(description="Empty: nothing is capped.")
+
+
+class WalletPage(Page):
+    """All wallets."""
+
+    results: list[WalletAnswer]
+
+
+class BookedEntry(LedgerEntryAnswer):
+    """One movement of a user's credits, as operators see it."""
+
+    user: str
+    actor: str = Field(description="By whom: user:<id> by API, admin:<id> in the console, worker:<where>, command:...")
+
+
+class BookedPage(Page):
+    """A user's ledger."""
+
+    results: list[BookedEntry]
+
+
 class FieldError(Answer):
     """What is wrong with one field."""
 

@@ -15,6 +15,8 @@ from pydantic.json_schema import model_json_schema
 
 from generations.api.answers import (
     AssetPage,
+    BookedEntry,
+    BookedPage,
     CreditsAnswer,
     GenerationPage,
     LedgerPage,
@@ -24,9 +26,18 @@ from generations.api.answers import (
     ResolvedAnswer,
     TimelineAnswer,
     UnknownOutcomePage,
+    WalletPage,
+    WalletWithCaps,
 )
 from generations.api.problems import MEDIA_TYPE
-from generations.api.requests import Body, GenerationRequest, ResolveRequest, RetryRequest
+from generations.api.requests import (
+    Body,
+    EntryRequest,
+    GenerationRequest,
+    RefundRequest,
+    ResolveRequest,
+    RetryRequest,
+)
 from generations.lifecycle import Operation, Status
 from generations.models import Asset
 from generations.reports.answers import AssetAnswer, GenerationAnswer
@@ -132,6 +143,12 @@ KEY = OpenApiParameter(
     str,
     OpenApiParameter.HEADER,
     description="Up to 255 printable ASCII characters. The same key with the same body is answered alike for 24 h.",
+)
+KEY_FOR_EVER = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Up to 255 printable ASCII characters. The same key moves a user's credits once, for ever.",
 )
 FIRST_VIDEO = OpenApiExample(
     "A video",
@@ -284,4 +301,50 @@ resolve_unknown_outcome = _describes(
     tag="operators",
     problems=(*WRITES, 402, 403, 404, 409),
     request=ResolveRequest,
+)
+list_wallets = _describes(
+    "wallets_list",
+    "All wallets",
+    {200: (WalletPage, "A page.")},
+    tag="operators",
+    problems=(403,),
+    parameters=[LIMIT, CURSOR],
+)
+get_wallet = _describes(
+    "wallets_get",
+    "A user's wallet and caps",
+    {200: (WalletWithCaps, "What the user has.")},
+    tag="operators",
+    problems=(403, 404),
+)
+list_wallet_ledger = _describes(
+    "wallets_ledger",
+    "A user's ledger, newest first",
+    {200: (BookedPage, "A page.")},
+    tag="operators",
+    problems=(403, 404),
+    parameters=[LIMIT, CURSOR],
+)
+book_entry = _describes(
+    "wallets_ledger_create",
+    "Grant or adjust credits",
+    {201: (BookedEntry, "Booked; with `Idempotent-Replayed: true` it was booked by an earlier call.")},
+    tag="operators",
+    description=(
+        "The `Idempotency-Key` is needed, belongs to the user's wallet and is remembered for ever: an invoice's "
+        "number is a good one. The same key with another amount or reason is refused (422)."
+    ),
+    problems=(*WRITES, 403, 404, 409, 422),
+    request=EntryRequest,
+    parameters=[KEY_FOR_EVER],
+)
+refund_generation = _describes(
+    "generations_refund",
+    "Give back what a completed generation has cost",
+    {201: (BookedEntry, "Booked; with `Idempotent-Replayed: true` it was booked by an earlier call.")},
+    tag="operators",
+    description="Once per generation, all or some of it; any user's. The user sees it in ledger and timeline.",
+    problems=(*WRITES, 403, 404, 409, 422),
+    request=RefundRequest,
+    parameters=[KEY_FOR_EVER],
 )

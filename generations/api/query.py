@@ -73,19 +73,20 @@ def moment(query: QueryDict, name: str) -> datetime | None:
 
 
 def page(request: HttpRequest, rows: QuerySet[M], *, scope: str) -> tuple[list[M], dict[str, Any]]:
-    """One page of ``rows``, newest first by their time-ordered ids, and the links to the next one.
+    """One page of ``rows``, newest first by their ids (time-ordered, or counted), and the links to the next one.
 
     ``scope`` (whose list of what) is part of the cursor's signature: a cursor works only where it was given.
     """
     query = request.GET
     limit = _limit(query)
     if (text := query.get("cursor")) is not None:
-        rows = rows.filter(pk__lt=_read_cursor(text, scope))
+        rows = rows.filter(pk__lt=_read_cursor(text, scope))  # a counted id is the integer that the UUID stands for
     found = list(rows.order_by("-pk")[: limit + 1])
     if len(found) <= limit:
         return found, {"next": None, "next_cursor": None}
     found = found[:limit]
-    cursor = _write_cursor(found[-1].pk, scope)
+    last_key = found[-1].pk
+    cursor = _write_cursor(UUID(int=last_key) if isinstance(last_key, int) else last_key, scope)
     kept = [(name, value) for name, values in query.lists() if name != "cursor" for value in values]
     following = urlencode([*kept, ("cursor", cursor)])
     return found, {"next": request.build_absolute_uri(f"{request.path}?{following}"), "next_cursor": cursor}

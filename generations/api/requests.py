@@ -38,6 +38,12 @@ def _soon(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _moves(value: int) -> int:
+    if value == 0:
+        raise ValueError("say how many credits to give or to take; 0 changes nothing")
+    return value
+
+
 Id = Annotated[UUID, BeforeValidator(_text), Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(_text), AfterValidator(_soon), Field(strict=False)]
 Word = Annotated[str, Field(min_length=1, max_length=40)]
@@ -131,6 +137,28 @@ class ResolveRequest(Body):
         return Answer(Submission.Resolution(self.decision), self.note, self.job_id, cost)
 
 
+Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S", description="Kept in the ledger for ever.")]
+MOST_CREDITS = 10**12
+
+
+class EntryRequest(Body):
+    """Credits that an operator gives to a user, or takes."""
+
+    amount: Annotated[Whole, AfterValidator(_moves)] = Field(
+        ge=-MOST_CREDITS,
+        le=MOST_CREDITS,
+        description="Whole credits: above 0 a grant, below 0 an adjustment that takes some.",
+    )
+    reason: Reason
+
+
+class RefundRequest(Body):
+    """What a completed generation has cost, or some of it, goes back to its user."""
+
+    reason: Reason
+    amount: Whole | None = Field(default=None, ge=1, description="Credits; all that it has cost where it is left out.")
+
+
 B = TypeVar("B", bound=Body)
 
 
@@ -152,10 +180,34 @@ def idempotency(request: HttpRequest, given: dict[str, Any]) -> Idempotency | No
     Raises:
         Problem: 400, the key is not 1 to 255 printable ASCII characters.
     """
+    key = key_of(request)
+    return None if key is None else Idempotency(key=key, body_sha256=body.sha256(given))
+
+
+def key_of(request: HttpRequest) -> str | None:
+    """The caller's Idempotency-Key, or None.
+
+    Raises:
+        Problem: 400, the key is not 1 to 255 printable ASCII characters.
+    """
     key = request.headers.get("Idempotency-Key")
+    if key is not None and (not 1 <= len(key) <= LONGEST_KEY or not (key.isascii() and key.isprintable())):
+        raise _wrong_key("invalid_idempotency_key", f"must be 1 to {LONGEST_KEY} printable ASCII characters.")
+    return key
+
+
+def needed_key(request: HttpRequest) -> str:
+    """The Idempotency-Key of a call that moves credits and must not do so twice.
+
+    Raises:
+        Problem: 400, there is none, or it is none.
+    """
+    key = key_of(request)
     if key is None:
-        return None
-    if not 1 <= len(key) <= LONGEST_KEY or not (key.isascii() and key.isprintable()):
-        detail = f"The Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters."
-        raise Problem(400, "invalid_idempotency_key", detail, errors=[{"field": "Idempotency-Key", "message": detail}])
-    return Idempotency(key=key, body_sha256=body.sha256(given))
+        raise _wrong_key("idempotency_key_needed", "is needed: it makes sure that a repeated call moves credits once.")
+    return key
+
+
+def _wrong_key(code: str, what: str) -> Problem:
+    detail = f"The Idempotency-Key {what}"
+    return Problem(400, code, detail, errors=[{"field": "Idempotency-Key", "message": detail}])

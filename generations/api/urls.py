@@ -17,6 +17,7 @@ from generations.api.views.generations import (
 )
 from generations.api.views.providers import ProviderListView
 from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
+from generations.api.views.wallets import RefundView, WalletLedgerView, WalletListView, WalletView
 
 app_name = "api"
 
@@ -29,6 +30,7 @@ urlpatterns = [
     path("v1/generations/<uuid:generation_id>/cancel", CancelView.as_view(), name="cancel"),
     path("v1/generations/<uuid:generation_id>/retry", RetryView.as_view(), name="retry"),
     path("v1/generations/<uuid:generation_id>/timeline", TimelineView.as_view(), name="timeline"),
+    path("v1/generations/<uuid:generation_id>/refund", RefundView.as_view(), name="refund"),
     path("v1/assets", AssetListView.as_view(), name="assets"),
     path("v1/assets/<uuid:asset_id>", AssetView.as_view(), name="asset"),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
@@ -36,4 +38,7 @@ urlpatterns = [
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
     path("v1/unknown-outcomes", UnknownOutcomeListView.as_view(), name="unknown-outcomes"),
     path("v1/unknown-outcomes/<uuid:submission_id>/resolve", ResolveView.as_view(), name="resolve"),
+    path("v1/wallets", WalletListView.as_view(), name="wallets"),
+    path("v1/wallets/<str:username>", WalletView.as_view(), name="wallet"),
+    path("v1/wallets/<str:username>/ledger", WalletLedgerView.as_view(), name="wallet-ledger"),
 ]

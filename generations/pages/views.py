@@ -16,6 +16,7 @@ from django.views.decorators.http import conditional_page, require_safe
 from accounts.models import Wallet
 from generations.lifecycle import LIVE, Status
 from generations.models import Asset, Generation, Submission
+from generations.reports.partial import partials
 from generations.reports.waiting import wait_reasons
 from generations.signing import content_url
 
@@ -77,7 +78,7 @@ def newest(request: HttpRequest) -> HttpResponse:
 
 
 def cards(user_id: int) -> list[Card]:
-    """A user's newest Generations, with their first results; four queries."""
+    """A user's newest Generations, with their first results; a few queries, however many they are."""
     rows = list(Generation.objects.of_user(user_id).defer("raw_params", "context", "metadata").order_by("-pk")[:NEWEST])
     reasons = wait_reasons(rows)
     files = _files([row.pk for row in rows])
@@ -86,7 +87,9 @@ def cards(user_id: int) -> list[Card]:
         .filter(generation__in=[row.pk for row in rows], abandoned_at=None)
         .values_list("generation", "progress")
     )
-    return [_card(row, reasons[row.pk], files.get(row.pk, []), progress.get(row.pk)) for row in rows]
+    partial = partials([row.pk for row in rows if row.status == Status.COMPLETED])
+    words = {row.pk: partial.get(row.pk) or _words(row, reasons[row.pk]) for row in rows}
+    return [_card(row, words[row.pk], files.get(row.pk, []), progress.get(row.pk)) for row in rows]
 
 
 def _files(generation_ids: list[Any]) -> dict[Any, list[Asset]]:
@@ -103,12 +106,12 @@ def _files(generation_ids: list[Any]) -> dict[Any, list[Asset]]:
     return found
 
 
-def _card(row: Generation, reason: str | None, files: list[Asset], progress: int | None) -> Card:
+def _card(row: Generation, words: str, files: list[Asset], progress: int | None) -> Card:
     if files:
         first = files[0]
         thumbnail = content_url(first, thumbnail=True) if first.thumbnail_key else ""
-        return Card(row, _words(row, reason), content_url(first), thumbnail, first.kind, len(files) - 1)
-    return Card(row, _words(row, reason), progress=progress)
+        return Card(row, words, content_url(first), thumbnail, first.kind, len(files) - 1)
+    return Card(row, words, progress=progress)
 
 
 def _words(row: Generation, reason: str | None) -> str:

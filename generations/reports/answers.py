@@ -86,6 +86,7 @@ class GenerationAnswer(Answer):
     scheduled_at: datetime | None
     account: UUID | None = Field(description="The account that the request pinned.")
     price: int | None = Field(description="Credits; null: free.")
+    refunded: int | None = Field(description="Credits that an operator gave back after it had completed.")
     reused: bool = Field(
         description="In the answer to a POST: an equal request was answered with this one. Else: that has happened."
     )
@@ -97,6 +98,9 @@ class GenerationAnswer(Answer):
     error_message: str | None
     inputs: list[InputAnswer]
     outputs: list[AssetAnswer]
+    partial: bool = Field(description="It completed with fewer outputs than it was asked for; it cost its full price.")
+    outputs_expected: int | None = Field(description="How many it was asked for; null until it has completed.")
+    outputs_arrived: int | None = Field(description="How many of them arrived; null until it has completed.")
     late_outputs: list[AssetAnswer] = Field(description="Results that came after its end: kept, never charged.")
     attempts: list[AttemptAnswer]
     created_at: datetime

@@ -46,6 +46,7 @@ def explain(generation: Generation) -> dict[str, Any]:
     in_seconds``), ``attempts`` (each with the process that ran it), ``story`` (the timeline), ``eta_seconds``.
     """
     now = database_now()
+    story = timeline(generation)
     attempts = list(generation.submissions.select_related("account").order_by("number"))
     open_ones = [attempt for attempt in attempts if attempt.is_open]
     waiting = _waiting(generation) if generation.status == Status.PENDING else None
@@ -58,8 +59,8 @@ def explain(generation: Generation) -> dict[str, Any]:
         coming.insert(0, (_no_services(tick, now), None))
     coming.sort(key=lambda step: (step[1] is not None, step[1] or now))
     return {
-        "generation": _about(generation, now),
-        "summary": _summary(generation, waiting, open_ones, now),
+        "generation": {**_about(generation, now), **_outcome(story)},
+        "summary": _summary(generation, waiting, open_ones, _outcome(story), now),
         "waiting": waiting,
         "next": [
             {"text": text, "at": _iso(at), "in_seconds": round((at - now).total_seconds(), 1) if at else None}
@@ -67,7 +68,7 @@ def explain(generation: Generation) -> dict[str, Any]:
         ],
         "eta_seconds": eta_of(generation, now=now),
         "attempts": [_attempt(attempt) for attempt in attempts],
-        "story": timeline(generation),
+        "story": story,
         "now": _iso(now),
     }
 
@@ -93,6 +94,18 @@ def _about(generation: Generation, now: datetime) -> dict[str, Any]:
         "started_at": _iso(generation.started_at),
         "completed_at": _iso(generation.completed_at),
         "age_seconds": round((now - generation.created_at).total_seconds(), 1),
+    }
+
+
+def _outcome(story: list[dict[str, Any]]) -> dict[str, Any]:
+    """What came of it: ``outputs_arrived``, ``outputs_expected``, ``partial``, and ``refunded`` credits."""
+    data = {line["kind"]: line["data"] for line in story if line["kind"] in {"completed", "credits_refund"}}
+    completed, refund = data.get("completed", {}), data.get("credits_refund")
+    return {
+        "outputs_arrived": completed.get("outputs"),
+        "outputs_expected": completed.get("expected"),
+        "partial": bool(completed.get("partial")),
+        "refunded": refund["available_change"] if refund else None,
     }
 
 
@@ -169,7 +182,13 @@ def _returns_at(generation: Generation, accounts: list[Standing]) -> datetime | 
     )
 
 
-def _summary(generation: Generation, waiting: dict[str, Any] | None, open_ones: list[Submission], now: datetime) -> str:
+def _summary(
+    generation: Generation,
+    waiting: dict[str, Any] | None,
+    open_ones: list[Submission],
+    outcome: dict[str, Any],
+    now: datetime,
+) -> str:
     match generation.status:
         case Status.PENDING:
             age = span((now - generation.created_at).total_seconds())
@@ -180,12 +199,16 @@ def _summary(generation: Generation, waiting: dict[str, Any] | None, open_ones: 
             return f"It is being made: {_doing(open_ones[-1])}." if open_ones else "It is being made."
         case Status.COMPLETED:
             text = "It is completed"
+            if outcome["partial"]:
+                text += f" with {outcome['outputs_arrived']} of {outcome['outputs_expected']} outputs"
         case Status.CANCELLED:
             text = "It was cancelled"
         case _:
             text = f"It failed: {reason(generation.error_code, generation.error_message)}"
     if generation.completed_at is not None:
         text += f" ({relative(generation.completed_at, now)})"
+    if outcome["refunded"] is not None:
+        text += f". {outcome['refunded']:,} of its {generation.price or 0:,} credits were given back"
     if open_ones:
         text += f". Attempt {open_ones[-1].number} may still be billed and is followed on"
     return f"{text}."

@@ -106,6 +106,8 @@ SELECT 'generation', g.id::text,
                     sum(held_change) FILTER (WHERE kind = 'hold') AS held,
                     sum(held_change) FILTER (WHERE kind IN ('hold', 'capture', 'release')) AS still_held,
                     sum(available_change) FILTER (WHERE kind IN ('hold', 'release')) AS taken,
+                    coalesce(sum(available_change) FILTER (WHERE kind = 'refund'), 0) AS refunded,
+                    coalesce(sum(held_change) FILTER (WHERE kind = 'refund'), 0) AS refunded_held,
                     string_agg(kind || ' ' || available_change || '/' || held_change, ', ' ORDER BY id) AS entries
                FROM accounts_ledgerentry
               WHERE reference IS NOT NULL AND kind IN ('hold', 'capture', 'release', 'refund')
@@ -118,8 +120,20 @@ SELECT 'generation', g.id::text,
               OR l.releases <> (g.status IN ('failed', 'cancelled'))::int
               OR l.still_held <> CASE WHEN g.status IN ('pending', 'processing') THEN g.price ELSE 0 END
               OR l.taken <> CASE WHEN g.status IN ('failed', 'cancelled') THEN 0 ELSE -g.price END
-              OR l.refunds > l.captures
+              OR l.refunds > l.captures OR l.refunds > 0 AND l.refunded < 1
+              OR l.refunded NOT BETWEEN 0 AND g.price OR l.refunded_held <> 0
        END
+"""
+
+REFUND_TOLD = """
+SELECT 'generation', coalesce(r.reference, e.generation_id)::text,
+       CASE WHEN e.id IS NULL THEN 'was refunded, and its timeline does not say so'
+            ELSE 'says that it was refunded, and its ledger does not' END
+  FROM (SELECT reference FROM accounts_ledgerentry WHERE kind = 'refund'
+           AND EXISTS (SELECT 1 FROM generations_generation g WHERE g.id = reference)) r
+  FULL JOIN (SELECT id, generation_id FROM generations_event WHERE kind = 'refunded') e
+         ON e.generation_id = r.reference
+ WHERE e.id IS NULL OR r.reference IS NULL
 """
 
 PAST_QUEUE = f"""
@@ -267,6 +281,7 @@ INVARIANTS = (
     Invariant("I4", "A slot is held by one attempt", SLOT_SHARED),
     Invariant("I5", "A wallet is the sum of its ledger, never below zero", WALLET_SUM),
     Invariant("I6", "A hold is captured once if completed, released once if not", MONEY),
+    Invariant("I6", "A refund is an operator's, with its line in the timeline", REFUND_TOLD),
     Invariant("I7", "Nothing waits past its time in the queue", PAST_QUEUE, needs_services=True),
     Invariant("I7", "Nothing runs past its deadline, cancel or collection", PAST_DEADLINE, needs_services=True),
     Invariant("I8", "A completed generation has a stored, verified output", COMPLETED_EMPTY),

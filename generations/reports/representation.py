@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from accounts.models import LedgerEntry
 from generations.lifecycle import LIVE, Status
 from generations.models import Asset, Event, Generation, GenerationInput, Submission
 from generations.reports.answers import AssetAnswer, AttemptAnswer, GenerationAnswer, InputAnswer, Links
@@ -27,6 +28,8 @@ class _Beside:
 
     wait_reason: str | None = None
     reused: bool = False
+    completion: dict[str, Any] = field(default_factory=dict)
+    refunded: int | None = None
     inputs: list[GenerationInput] = field(default_factory=list)
     attempts: list[Submission] = field(default_factory=list)
     outputs: list[Asset] = field(default_factory=list)
@@ -34,7 +37,7 @@ class _Beside:
 
 
 def page(here: str, rows: Sequence[Generation]) -> list[GenerationAnswer]:
-    """The answers for a page of rows. Five queries, and one more for those that wait."""
+    """The answers for a page of rows. Five queries, and a few more for those that wait or had a price."""
     beside = _beside(rows)
     return [_generation(here, row, beside[row.pk]) for row in rows]
 
@@ -95,9 +98,23 @@ def _beside(rows: Sequence[Generation]) -> dict[UUID, _Beside]:
     for pk, of in Generation.objects.filter(retry_of__in=ids).order_by("pk").values_list("pk", "retry_of"):
         if of is not None:
             found[of].retries.append(pk)
-    for pk in Event.objects.filter(generation__in=ids, kind=Event.Kind.REUSED).values_list("generation", flat=True):
-        found[pk].reused = True
+    _add_outcomes(found, rows)
     return found
+
+
+def _add_outcomes(found: dict[UUID, _Beside], rows: Sequence[Generation]) -> None:
+    """What Events and the ledger tell: answered another request too, how it completed, what was given back."""
+    kinds = [Event.Kind.REUSED, Event.Kind.COMPLETED]
+    for event in Event.objects.filter(generation__in=[row.pk for row in rows], kind__in=kinds):
+        if event.kind == Event.Kind.COMPLETED:
+            found[event.generation_id].completion = event.data
+        else:
+            found[event.generation_id].reused = True
+    paid = [row.pk for row in rows if row.price and row.status == Status.COMPLETED]
+    refunds = LedgerEntry.objects.filter(reference__in=paid, kind=LedgerEntry.Kind.REFUND) if paid else []
+    for entry in refunds:
+        if entry.reference is not None:
+            found[entry.reference].refunded = entry.available_change
 
 
 def _generation(here: str, row: Generation, beside: _Beside, *, eta: int | None = None) -> GenerationAnswer:
@@ -117,6 +134,7 @@ def _generation(here: str, row: Generation, beside: _Beside, *, eta: int | None 
         scheduled_at=row.scheduled_at,
         account=row.account_id,
         price=row.price,
+        refunded=beside.refunded,
         reused=beside.reused,
         retry_of=row.retry_of_id,
         retries=beside.retries,
@@ -126,6 +144,9 @@ def _generation(here: str, row: Generation, beside: _Beside, *, eta: int | None 
         error_message=row.error_message or None,
         inputs=[_input(here, given) for given in beside.inputs],
         outputs=[asset(here, output) for output in captured],
+        partial=bool(beside.completion.get("partial")),
+        outputs_expected=beside.completion.get("expected"),
+        outputs_arrived=beside.completion.get("outputs"),
         late_outputs=[asset(here, output) for output in late],
         attempts=[_attempt(attempt) for attempt in beside.attempts],
         created_at=row.created_at,

@@ -30,7 +30,7 @@ EVENTS = {
     KIND.COLLECT_FAILED: "The result of {attempt} could not be fetched and stored ({reason}).",
     KIND.ABANDONED: "{attempt} may still be billed: it is followed on by itself until the provider is done.",
     KIND.LATE_RESULT: "{attempt} brought a result after the end. It is kept, and not charged.",
-    KIND.REFUNDED: "Its credits were refunded{because}.",
+    KIND.REFUNDED: "An operator gave back what it had cost{because}.",
     KIND.COMPLETED: "Completed{partial}.",
     KIND.DISMISSED: "It was dismissed: nothing is to be done about it{because}.",
     KIND.RESTORED: "It is a dead letter again; its dismissal was taken back.",

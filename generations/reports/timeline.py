@@ -143,7 +143,7 @@ def _asset(asset: Asset, numbers: dict[UUID, int]) -> Line:
 
 def _money(entry: LedgerEntry) -> Line:
     amount = abs(entry.available_change or entry.held_change)
-    text = MONEY[LedgerEntry.Kind(entry.kind)].format(amount)
+    text = MONEY[LedgerEntry.Kind(entry.kind)].format(f"{amount:,}")
     rank = 1 if entry.kind == LedgerEntry.Kind.HOLD else 9
     data = {"available_change": entry.available_change, "held_change": entry.held_change, "reason": entry.reason}
     return Line(entry.created_at, rank, f"credits_{entry.kind}", text, entry.actor, None, data)

@@ -120,6 +120,82 @@ class TestGrants:
         assert not Wallet.objects.filter(user=user).exists()
 
 
+class TestOnce:
+    """What a key protects from being done twice."""
+
+    def test_moves_credits_once_for_one_key(self, user: User) -> None:
+        first, moved = credits.grant_once(user.pk, 30, reason="invoice 7", actor="admin:1", key="7")
+        again, moved_again = credits.grant_once(user.pk, 30, reason="invoice 7", actor="admin:2", key="7")
+
+        assert (moved, moved_again) == (True, False)
+        assert again == first
+        assert (first.kind, first.actor, first.key) == (Kind.GRANT, "admin:1", "7")
+        assert of(user) == (130, 0)
+
+    def test_takes_some_as_an_adjustment(self, user: User) -> None:
+        entry, _ = credits.grant_once(user.pk, -30, reason="an error", actor="admin:1", key="8")
+
+        assert (entry.kind, of(user)) == (Kind.ADJUSTMENT, (70, 0))
+
+    @pytest.mark.parametrize(("amount", "reason"), [(31, "invoice 7"), (-30, "invoice 7"), (30, "invoice 8")])
+    def test_refuses_the_key_for_anything_else(self, amount: int, reason: str, user: User) -> None:
+        credits.grant_once(user.pk, 30, reason="invoice 7", actor="admin:1", key="7")
+
+        with pytest.raises(credits.KeyTaken):
+            credits.grant_once(user.pk, amount, reason=reason, actor="admin:1", key="7")
+
+        assert of(user) == (130, 0)
+
+    def test_keeps_users_keys_apart(self, user: User) -> None:
+        other = UserFactory.create()
+        for one in (user, other):
+            credits.grant_once(one.pk, 1, reason="", actor="admin:1", key="7")
+
+        assert (of(user), of(other)) == ((101, 0), (1, 0))
+
+    def test_remembers_no_key_of_what_was_refused(self, user: User) -> None:
+        with pytest.raises(NotEnoughCredits):
+            credits.grant_once(user.pk, -101, reason="", actor="admin:1", key="7")
+
+        credits.grant_once(user.pk, -1, reason="", actor="admin:1", key="7")
+        assert of(user) == (99, 0)
+
+
+class TestRefunds:
+    """What was spent, given back."""
+
+    def spent(self, user: User, amount: int) -> Movement:
+        movement = hold(user, amount)
+        credits.capture([movement], actor="test")
+        return movement
+
+    def test_makes_credits_available_again(self, user: User) -> None:
+        movement = self.spent(user, 30)
+        with transaction.atomic():
+            entry = credits.refund(movement, reason="it is ugly", actor="admin:1")
+
+        assert (entry.kind, entry.available_change, entry.held_change) == (Kind.REFUND, 30, 0)
+        assert (entry.reason, entry.actor, entry.reference) == ("it is ugly", "admin:1", movement.reference)
+        assert of(user) == (100, 0)
+        assert adds_up(user)
+
+    def test_is_done_once(self, user: User) -> None:
+        movement = self.spent(user, 30)
+        with transaction.atomic():
+            credits.refund(movement, reason="", actor="admin:1")
+        with pytest.raises(IntegrityError, match="ledger_once_per_reference"), transaction.atomic():
+            credits.refund(movement, reason="", actor="admin:1")
+
+        assert of(user) == (100, 0)
+
+    def test_refuses_a_key_that_has_moved_something_else(self, user: User) -> None:
+        movement = self.spent(user, 30)
+        credits.grant_once(user.pk, 30, reason="", actor="admin:1", key="7")
+
+        with pytest.raises(credits.KeyTaken), transaction.atomic():
+            credits.refund(movement, reason="", actor="admin:1", key="7")
+
+
 class TestMoves:
     """Hold, capture, release."""
 
@@ -278,6 +354,16 @@ class TestTogether:
         assert sum(isinstance(result, Movement) for result in results) == 6
         assert sum(isinstance(result, NotEnoughCredits) for result in results) == 14
         assert of(user) == (10, 90)
+        assert adds_up(user)
+
+    def test_grants_once_for_one_key(self) -> None:
+        user = UserFactory.create()
+
+        results = together([partial(credits.grant_once, user.pk, 7, reason="", actor="test", key="the one")] * 16)
+
+        assert not [result for result in results if isinstance(result, Exception)]
+        assert [result[1] for result in results if not isinstance(result, Exception)].count(True) == 1
+        assert of(user) == (7, 0)
         assert adds_up(user)
 
     @pytest.mark.parametrize("moves", [[credits.capture] * 8, [credits.release] * 8], ids=["capture", "release"])

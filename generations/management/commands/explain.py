@@ -53,6 +53,8 @@ class Command(BaseCommand):
         )
         self.stdout.write(told["summary"])
         price = "free" if about["price"] is None else f"{about['price']} credits"
+        if about["refunded"] is not None:
+            price += f", {about['refunded']} refunded"
         self.stdout.write(f"user {about['user']}, priority {about['priority']}, {price}")
         if about["prompt"]:
             self.stdout.write(f"prompt: {about['prompt']}")

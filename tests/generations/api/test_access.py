@@ -35,6 +35,11 @@ PRIVATE = [
     ("get", "/api/v1/providers"),
     ("get", "/api/v1/credits"),
     ("get", "/api/v1/credits/ledger"),
+    ("get", "/api/v1/wallets"),
+    ("get", "/api/v1/wallets/ann"),
+    ("get", "/api/v1/wallets/ann/ledger"),
+    ("post", "/api/v1/wallets/ann/ledger"),
+    ("post", f"{GENERATIONS}/01a207cd-0168-7661-8dc1-15d46e9a95ba/refund"),
 ]
 OF_ONE = ["", "/timeline", "/cancel", "/retry"]
 

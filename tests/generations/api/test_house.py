@@ -314,6 +314,11 @@ def test_describes_itself_completely() -> None:
         "get /api/v1/credits/ledger",
         "get /api/v1/unknown-outcomes",
         "post /api/v1/unknown-outcomes/{submission_id}/resolve",
+        "get /api/v1/wallets",
+        "get /api/v1/wallets/{username}",
+        "get /api/v1/wallets/{username}/ledger",
+        "post /api/v1/wallets/{username}/ledger",
+        "post /api/v1/generations/{generation_id}/refund",
     }
     for methods in told["paths"].values():
         for operation in methods.values():

@@ -108,6 +108,13 @@ def captured_twice() -> None:
     entry(WalletFactory.create(), "capture", reference)
 
 
+@case("ledger_once_per_key")
+def booked_twice_by_one_key() -> None:
+    wallet = WalletFactory.create()
+    for _ in range(2):
+        LedgerEntry.objects.create(wallet=wallet, kind="grant", available_change=1, key="invoice 7")
+
+
 @case("ledger_reference_where_needed")
 def a_hold_for_nothing() -> None:
     entry(WalletFactory.create(), "hold", None)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts import credits
 from accounts.credits import Movement
 from accounts.models import LedgerEntry, UserCap, Wallet
+from generations.intake import ledger
 from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Asset, Event, Generation, Heartbeat, HeldBack, Submission
 from generations.reports import audit
@@ -219,17 +220,43 @@ def test_finds_ledger_rows_of_a_free_one() -> None:
     assert broken() == {"I6": {str(generation.pk)}}
 
 
+def refunded(generation: Generation, amount: int) -> None:
+    """A refund that nobody has checked, with its line in the timeline."""
+    LedgerEntry.objects.create(
+        wallet_id=generation.user_id, kind=LedgerEntry.Kind.REFUND, available_change=amount, reference=generation.pk
+    )
+    Wallet.objects.filter(pk=generation.user_id).update(available=F("available") + amount)
+    Event.objects.create(generation=generation, kind=Event.Kind.REFUNDED, actor="admin:1")
+
+
 def test_allows_a_refund_only_after_a_capture() -> None:
     completed, failed = priced(Status.COMPLETED), priced(Status.FAILED)
-    for generation in (completed, failed):
-        LedgerEntry.objects.create(
-            wallet_id=generation.user_id,
-            kind=LedgerEntry.Kind.REFUND,
-            available_change=10,
-            reference=generation.pk,
-        )
-        Wallet.objects.filter(pk=generation.user_id).update(available=F("available") + 10)
+    ledger.refund(completed.pk, reason="a gift", actor="admin:1")
+    assert broken() == {}
+    refunded(failed, 10)
     assert broken() == {"I6": {str(failed.pk)}}
+
+
+@pytest.mark.parametrize(("amount", "fine"), [(1, True), (10, True), (11, False), (-1, False), (0, False)])
+def test_allows_a_refund_of_at_most_what_it_has_cost(amount: int, fine: bool) -> None:
+    completed = priced(Status.COMPLETED, price=10)
+    refunded(completed, amount)
+    assert broken() == ({} if fine else {"I6": {str(completed.pk)}})
+
+
+def test_finds_a_refund_that_the_timeline_does_not_tell_and_one_that_the_ledger_does_not() -> None:
+    silent, claimed = priced(Status.COMPLETED), priced(Status.COMPLETED)
+    refunded(silent, 10)
+    Event.objects.filter(kind=Event.Kind.REFUNDED).delete()
+    Event.objects.create(generation=claimed, kind=Event.Kind.REFUNDED, actor="admin:1")
+    assert broken() == {"I6": {str(silent.pk), str(claimed.pk)}}
+
+
+def test_asks_for_no_timeline_of_what_was_cleaned_up() -> None:
+    completed = priced(Status.COMPLETED)
+    ledger.refund(completed.pk, reason="a gift", actor="admin:1")
+    completed.delete()
+    assert broken() == {}
 
 
 def test_finds_what_waits_past_its_time_in_the_queue() -> None:
