@@ -5,7 +5,8 @@ Settings know nothing but environment variables. So before Django reads them:
 * ``test`` becomes pytest, whose plugin (``config.testing``) starts throw-away servers (or the mutation gate);
 * ``up``, and ``demo`` when nothing runs, take the data folder, start its servers and keep them;
 * any other command uses the servers of a running ``up``, or has its own for as long as it runs;
-* nothing is started where DATABASE_URL and REDIS_URL are given.
+* nothing is started where DATABASE_URL and REDIS_URL are given;
+* ``drill`` sees to its servers by itself, and looks at neither.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from config.embedded.home import Home, HomeError
 from config.embedded.servers import EmbeddedError, Servers, nothing
 
 # These read no data, so they need no servers (settings have harmless defaults).
-WITHOUT_SERVERS = frozenset({"help", "version", "collectstatic", "startapp", "compilemessages", "makemessages"})
+WITHOUT_SERVERS = frozenset(
+    {"help", "version", "collectstatic", "startapp", "compilemessages", "makemessages", "drill"}
+)
 
 
 class Session:

@@ -220,7 +220,9 @@ class House:
         )
         account.set_credentials({"api_key": key})
         account.save()
-        return self.sandbox.set_key(provider_id, key, limit=limit)
+        # ModelsLab is told where to call back with each request, Pixverse once for all.
+        hook = f"{self.addresses.web_url}/hooks/{provider_id}/{account.callback_token}"
+        return self.sandbox.set_key(provider_id, key, limit=limit, callback_url=hook if self.layout.callbacks else "")
 
     def manage(self, *arguments: str, seconds: float = 300) -> tuple[int, Any]:
         """A command on this house in a process of its own: its exit code, and the JSON that it printed."""
