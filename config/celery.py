@@ -20,6 +20,7 @@ BEAT: dict[str, tuple[str, float]] = {
     "poll": ("generations.tasks.poll", 2),
     "collect": ("generations.tasks.collect", 5),
     "refresh_credits": ("generations.tasks.refresh_credits", 60),
+    "compare_balances": ("generations.tasks.compare_balances", 3600),
     "reconcile": ("generations.tasks.reconcile", 60),
     "cleanup": ("generations.tasks.cleanup", 3600),
 }

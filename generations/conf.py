@@ -75,6 +75,8 @@ class Limits:
     """An exhausted account without a balance API, or one that was taken out, is tried again after this."""
     balance_max_age: float = 300
     """A stored balance older than this is refreshed before it decides anything."""
+    drift_tolerance: float = 0.02
+    """Share of what its attempts cost by which a balance may lie too low before it is an incident."""
     error_retries: int = 3
     moderation_retries: int = 1
     busy_bounces: int = 10

@@ -9,11 +9,11 @@ from celery import shared_task
 from generations import wakeups
 from generations.conf import limits
 from generations.execution import accounts as account_care
+from generations.execution import balances, process, recover
 from generations.execution import cleanup as cleaning
 from generations.execution import collect as collecting
 from generations.execution import dispatch as dispatching
 from generations.execution import poll as polling
-from generations.execution import process, recover
 from generations.execution import reconcile as reconciling
 from generations.models import Heartbeat
 
@@ -51,6 +51,12 @@ def tick(**_: Any) -> None:
 def refresh_credits(**_: Any) -> None:
     """Look at accounts whose credentials or balance must be known better."""
     account_care.refresh_due()
+
+
+@shared_task
+def compare_balances(**_: Any) -> None:
+    """Read each account's balance once a day, and compare it with what its attempts cost."""
+    balances.compare()
 
 
 @shared_task

@@ -160,3 +160,11 @@ class Account(models.Model):
     def provider_title(self) -> str:
         """The provider's name for people."""
         return registry.get(self.provider_id).title
+
+    @property
+    def balance_unit(self) -> str:
+        """What its provider counts its balance in; empty where the provider is no longer shipped."""
+        try:
+            return registry.get(self.provider_id).balance_unit
+        except registry.UnknownProvider:
+            return ""

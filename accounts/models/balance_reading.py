@@ -34,6 +34,12 @@ class BalanceReading(models.Model):
     drift = models.DecimalField(
         max_digits=14, decimal_places=4, null=True, help_text="The balance less what was expected."
     )
+    tolerated = models.DecimalField(
+        max_digits=14,
+        decimal_places=4,
+        null=True,
+        help_text="How much below what was expected it may lie. Empty: nobody can tell.",
+    )
     read_at = models.DateTimeField(db_default=Now(), editable=False)
     settled_at = models.DateTimeField(null=True, blank=True, help_text="When all of its attempts had ended.")
 
@@ -45,3 +51,8 @@ class BalanceReading(models.Model):
 
     def __str__(self) -> str:
         return f"{self.balance} on {self.day}"
+
+    @property
+    def is_too_low(self) -> bool:
+        """Whether more is gone than its attempts and what is tolerated explain."""
+        return self.drift is not None and self.tolerated is not None and self.drift < -self.tolerated

@@ -2,6 +2,7 @@
 
 from generations.admin import (
     account,
+    balances,
     code_override,
     generation,
     history,
@@ -14,6 +15,7 @@ from generations.admin import (
 
 __all__ = [
     "account",
+    "balances",
     "code_override",
     "generation",
     "history",

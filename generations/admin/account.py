@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST
 from accounts.admin.base import DecoratedAdmin
 from accounts.admin.prices import operation_title
 from accounts.admin.words import ago, label
-from accounts.models import Account
+from accounts.models import Account, BalanceReading
 from generations.admin.account_form import (
     CALLBACK_FORM,
     AccountForm,
@@ -31,7 +31,9 @@ from generations.admin.account_form import (
     initial_of,
 )
 from generations.admin.account_state import balance_age, balance_words, in_flight, slots_in_use, standing, used_today
+from generations.admin.balances import chart, days_of, drift_label
 from generations.execution import accounts as execution
+from generations.reports.balances import newest
 from generations.wakeups import wake_dispatch
 from providers import registry
 from providers.base import Provider
@@ -55,9 +57,10 @@ class AccountAdmin(DecoratedAdmin[Account]):
     # --- the list -------------------------------------------------------------------------------
 
     def decorate(self, rows: list[Account]) -> None:
-        """Slots in use, and what is used of daily caps, in two queries for the page."""
-        used, today = slots_in_use(rows), used_today(rows)
+        """Slots in use, what is used of daily caps, and the last drift, in three queries for the page."""
+        used, today, readings = slots_in_use(rows), used_today(rows), newest([row.pk for row in rows])
         for account in rows:
+            account.reading = readings.get(account.pk)  # type: ignore[attr-defined]
             account.slots_used = used.get(account.pk, 0)  # type: ignore[attr-defined]
             account.used_today = today.get(account.pk)  # type: ignore[attr-defined]
 
@@ -90,8 +93,10 @@ class AccountAdmin(DecoratedAdmin[Account]):
 
     @admin.display(description="Balance")
     def balance_shown(self, account: Account) -> SafeString:
-        """With its age."""
-        return format_html("{}<br><small>{}</small>", balance_words(account), balance_age(account))
+        """With its age, and the last day's drift where there is one."""
+        reading: BalanceReading | None = account.reading  # type: ignore[attr-defined]
+        drift = drift_label(reading) if reading is not None and reading.drift else ""
+        return format_html("{} {}<br><small>{}</small>", balance_words(account), drift, balance_age(account))
 
     @admin.display(description="Last used")
     def used(self, account: Account) -> SafeString | str:
@@ -174,11 +179,14 @@ class AccountAdmin(DecoratedAdmin[Account]):
         if account is not None:
             now = timezone.now()
             today = used_today([account]).get(account.pk)
+            days = days_of(account)
             extra |= {
                 "account": account,
                 "provider": _provider(account.provider_id),
                 "standing": standing(account, now, today),
                 "used_today": today,
+                "days": days,
+                "chart": chart([day.reading for day in days]),
                 "cooling": bool(account.cooldown_until and account.cooldown_until > now),
                 "slots_used": slots_in_use([account]).get(account.pk, 0),
                 "balance": balance_words(account),

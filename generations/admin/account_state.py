@@ -16,8 +16,6 @@ from accounts.models import Account
 from generations.admin.history import IS_OPEN
 from generations.execution import caps
 from generations.models import Submission
-from providers import registry
-from providers.registry import UnknownProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +110,9 @@ def in_flight(account: Account, most: int = 50) -> QuerySet[Submission]:
     )
 
 
-def unit_of(account: Account) -> str:
-    """What the provider counts its balance in."""
-    try:
-        return registry.get(account.provider_id).balance_unit
-    except UnknownProvider:
-        return ""
-
-
 def balance_words(account: Account) -> str:
     """``1,250 credits``, or a dash where nothing is known."""
-    return NOTHING if account.balance is None else f"{amount(account.balance)} {unit_of(account)}".strip()
+    return NOTHING if account.balance is None else f"{amount(account.balance)} {account.balance_unit}".strip()
 
 
 def balance_age(account: Account) -> SafeString | str:

@@ -5,7 +5,7 @@ What webhooks tell too is in ``generations.reports.answers``.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -201,6 +201,32 @@ class BookedPage(Page):
     """A user's ledger."""
 
     results: list[BookedEntry]
+
+
+class ReadingAnswer(Answer):
+    """An account's balance on a day, beside what its attempts explain. Amounts are the provider's, as decimal text."""
+
+    account: UUID
+    provider_id: str
+    label: str
+    unit: str = Field(description="What the provider counts in.", examples=["credits", "USD"])
+    day: date = Field(description="UTC.")
+    balance: str
+    expected: str | None = Field(description="The reading before less what attempts cost since; null for the first.")
+    drift: str | None = Field(description="The balance less what was expected: above 0 a top-up, below 0 missing.")
+    tolerated: str | None = Field(description="How far below 0 the drift may be; null: nobody can tell.")
+    spent: str = Field(description="What its attempts cost, as far as they said.")
+    failed: str = Field(description="Of that, what failed ones had cost: providers often give it back.")
+    attempts: int
+    unpriced: int = Field(description="How many of them did not say what they cost.")
+    final: bool = Field(description="Whether all of its attempts had ended; before, the numbers may still move.")
+    text: str = Field(description="A sentence for people.")
+
+
+class ReadingPage(Page):
+    """Readings of balances, newest first."""
+
+    results: list[ReadingAnswer]
 
 
 class FieldError(Answer):

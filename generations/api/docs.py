@@ -23,6 +23,7 @@ from generations.api.answers import (
     ProblemAnswer,
     ProviderList,
     QuoteAnswer,
+    ReadingPage,
     ResolvedAnswer,
     TimelineAnswer,
     UnknownOutcomePage,
@@ -301,6 +302,14 @@ resolve_unknown_outcome = _describes(
     tag="operators",
     problems=(*WRITES, 402, 403, 404, 409),
     request=ResolveRequest,
+)
+list_balances = _describes(
+    "balances_list",
+    "Accounts' balances day by day, and what their attempts explain",
+    {200: (ReadingPage, "Newest first.")},
+    tag="operators",
+    problems=(403,),
+    parameters=[_query("account", "Only of this account.", kind=OpenApiTypes.UUID), LIMIT, CURSOR],
 )
 list_wallets = _describes(
     "wallets_list",

@@ -26,6 +26,7 @@ from generations.api.plain import problem
 from generations.models import HeldBack
 from generations.models.clock import database_now
 from generations.reports import overview
+from generations.reports.balances import newest
 from generations.reports.capacity import standings
 
 
@@ -108,6 +109,10 @@ def _accounts() -> Iterator[Metric]:
     limit = GaugeMetricFamily("darkroom_account_slots", "The account's concurrency.", labels=labels)
     usable = GaugeMetricFamily("darkroom_account_usable", "Whether it may be given work.", labels=labels)
     balance = GaugeMetricFamily("darkroom_account_balance", "What it has left at the provider.", labels=labels)
+    drift = GaugeMetricFamily(
+        "darkroom_account_balance_drift", "Of the last day: the balance less what attempts explain.", labels=labels
+    )
+    readings = newest()
     for standing in standings():
         names = [standing.provider_id, standing.label]
         held.add_metric(names, standing.held)
@@ -115,7 +120,10 @@ def _accounts() -> Iterator[Metric]:
         usable.add_metric(names, int(standing.usable))
         if standing.balance is not None:
             balance.add_metric(names, float(standing.balance))
-    yield from (held, limit, usable, balance)
+        reading = readings.get(standing.id)
+        if reading is not None and reading.drift is not None:
+            drift.add_metric(names, float(reading.drift))
+    yield from (held, limit, usable, balance, drift)
 
 
 def _heartbeats() -> Iterator[Metric]:

@@ -54,6 +54,15 @@ def slug(query: QueryDict, name: str) -> str | None:
     return text
 
 
+def identifier(query: QueryDict, name: str) -> UUID | None:
+    """An id."""
+    text = query.get(name)
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise _invalid(name, "It must be an id, such as 01a207cd-0168-7661-8dc1-15d46e9a95ba.") from None
+
+
 def moment(query: QueryDict, name: str) -> datetime | None:
     """An ISO 8601 date (its midnight, UTC) or date and time; without an offset it is UTC."""
     text = query.get(name)

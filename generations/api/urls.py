@@ -6,6 +6,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from generations.api.views.assets import AssetListView, AssetView
+from generations.api.views.balances import BalanceListView
 from generations.api.views.credits import CreditsView, LedgerView
 from generations.api.views.generations import (
     CancelView,
@@ -38,6 +39,7 @@ urlpatterns = [
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
     path("v1/unknown-outcomes", UnknownOutcomeListView.as_view(), name="unknown-outcomes"),
     path("v1/unknown-outcomes/<uuid:submission_id>/resolve", ResolveView.as_view(), name="resolve"),
+    path("v1/balances", BalanceListView.as_view(), name="balances"),
     path("v1/wallets", WalletListView.as_view(), name="wallets"),
     path("v1/wallets/<str:username>", WalletView.as_view(), name="wallet"),
     path("v1/wallets/<str:username>/ledger", WalletLedgerView.as_view(), name="wallet-ledger"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -107,6 +108,16 @@ def refresh_balance(account: Account) -> ConnectionTest:
         return _conclude(account, error)
 
 
+def refresh_balances(accounts: Iterable[Account]) -> Iterator[tuple[Account, ConnectionTest]]:
+    """The same for many, side by side: one provider that hangs holds up no other's."""
+    wave: Wave[Account, Decimal] = Wave()
+    for account in accounts:
+        wave.start(account, partial(_ask_balance, account))
+    while wave:
+        for account, found in wave.arrived(timeout=limits().poll_timeout * 2):
+            yield account, _conclude(account, found)
+
+
 def _conclude(account: Account, found: Decimal | Exception) -> ConnectionTest:
     row = Account.objects.filter(pk=account.pk)
     if isinstance(found, AuthFailed | UndecryptableCredentials):
@@ -146,10 +157,6 @@ def _ask_balance(account: Account) -> Decimal:
 
 
 def refresh_due() -> None:
-    """Look at all accounts that are due, side by side: one provider that hangs holds up no other's."""
-    wave: Wave[Account, Decimal] = Wave()
-    for account in Account.objects.filter(pk__in=due_for_refresh()):
-        wave.start(account, partial(_ask_balance, account))
-    while wave:
-        for account, found in wave.arrived(timeout=limits().poll_timeout * 2):
-            _conclude(account, found)
+    """Look at all accounts that are due."""
+    for account, test in refresh_balances(Account.objects.filter(pk__in=due_for_refresh())):
+        log.debug("balance_refreshed", account=str(account.pk), ok=test.ok)

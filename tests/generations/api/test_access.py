@@ -35,6 +35,7 @@ PRIVATE = [
     ("get", "/api/v1/providers"),
     ("get", "/api/v1/credits"),
     ("get", "/api/v1/credits/ledger"),
+    ("get", "/api/v1/balances"),
     ("get", "/api/v1/wallets"),
     ("get", "/api/v1/wallets/ann"),
     ("get", "/api/v1/wallets/ann/ledger"),

@@ -314,6 +314,7 @@ def test_describes_itself_completely() -> None:
         "get /api/v1/credits/ledger",
         "get /api/v1/unknown-outcomes",
         "post /api/v1/unknown-outcomes/{submission_id}/resolve",
+        "get /api/v1/balances",
         "get /api/v1/wallets",
         "get /api/v1/wallets/{username}",
         "get /api/v1/wallets/{username}/ledger",
