@@ -117,12 +117,17 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class JobHandle:
-    """What a poll needs: the provider's job id and what the adapter noted at submit (JSON values)."""
+    """What a poll needs: the provider's job id and what the adapter noted at submit (JSON values).
+
+    ``note`` is empty for a job whose submit was never answered, and that was found otherwise: ``params`` (canonical)
+    tell what was asked for.
+    """
 
     job_id: str
     operation_type: str
     note: Mapping[str, Any] = field(default_factory=dict)
     trace_ids: Callable[[], str] = field(default=lambda: "")
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

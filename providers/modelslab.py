@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, cast
 
+from pydantic import ValidationError
+
 from providers import modelslab_params as params
 from providers import replies
 from providers.base import (
@@ -107,10 +109,10 @@ class ModelsLab(Provider):
             raise InvalidParams(f"ModelsLab has no operation {order.operation_type}.", field="operation_type")
         wanted = cast("params.Wanted", order.params)
         wanted.check_inputs(Counter(file.role for file in order.inputs))
-        path, fetch_path, _ = wanted.route()
+        path, _, _ = wanted.route()
         body = {"key": _key(credentials), **wanted.wire(), "track_id": order.submission_id}
         if order.callback_url:
-            body["webhook"] = order.callback_url
+            body["webhook"] = Secret(order.callback_url)  # whoever knows it may call back
         links: list[str] = []
         for file in order.inputs:
             _check_image(file)
@@ -124,10 +126,8 @@ class ModelsLab(Provider):
         job_id = replies.word_id(found.get("id"))
         if job_id is None:
             self.unknown(reply, "ModelsLab accepted but named no usable job id")
-        note = {
-            "fetch_path": _fetch_path(found.get("fetch_result"), job_id) or f"{fetch_path}/{job_id}",
-            "checked": body.get("safety_checker", True),
-        }
+        note = _note(wanted, job_id)
+        note["fetch_path"] = _fetch_path(found.get("fetch_result"), job_id) or note["fetch_path"]
         standing = _standing(found, _kind(order.operation_type), note)
         if standing.state == "succeeded" and standing.outputs:
             return SubmitResult(job_id, note, outputs=standing.outputs)
@@ -139,7 +139,8 @@ class ModelsLab(Provider):
         job_id = replies.word_id(handle.job_id)
         if job_id is None:
             return PollResult("missing", raw_status="not an id of ModelsLab's")
-        path = _fetch_path(handle.note.get("fetch_path"), job_id)
+        note = handle.note or self._note_of(handle, job_id)
+        path = _fetch_path(note.get("fetch_path"), job_id)
         if path is None:
             images = _kind(handle.operation_type) == "image"
             path = f"/v6/images/fetch/{job_id}" if images else f"/v7/video-fusion/fetch/{job_id}"
@@ -152,7 +153,7 @@ class ModelsLab(Provider):
         if reply.status == 404 or (_word(found) == "error" and _UNKNOWN_JOB.search(text)):
             return PollResult("missing", raw_status=f"HTTP {reply.status} {text}"[:80])
         if found is not None and 200 <= reply.status < 300 and _word(found) and not _concerns_the_account(text):
-            return _standing(found, _kind(handle.operation_type), handle.note)
+            return _standing(found, _kind(handle.operation_type), note)
         error = _refusal(reply, found)
         if isinstance(error, (AuthFailed, PermissionDenied, InsufficientCredits, ProviderBusy, Refused)):
             raise error
@@ -177,6 +178,14 @@ class ModelsLab(Provider):
         return CallbackResult(
             job_id, raw_status=_word(found), reference=reference if isinstance(reference, str) else ""
         )
+
+    def _note_of(self, handle: JobHandle, job_id: str) -> dict[str, Any]:
+        """What would have been noted, had the submit been answered; nothing where its params are of another time."""
+        try:
+            wanted = self.operations[handle.operation_type].model_validate(dict(handle.params))
+        except (KeyError, ValidationError):
+            return {}
+        return _note(cast("params.Wanted", wanted), job_id)
 
     def _upload(self, file: InputFile, credentials: Credentials) -> Generator[Call, Reply, str]:
         """A link (good for 24 h) to an input picture."""
@@ -228,6 +237,11 @@ def _message(found: Mapping[str, Any] | None) -> str:
     return ""
 
 
+def _note(wanted: params.Wanted, job_id: str) -> dict[str, Any]:
+    """What a poll needs to know of what was asked for."""
+    return {"fetch_path": f"{wanted.route()[1]}/{job_id}", "checked": wanted.wire().get("safety_checker", True)}
+
+
 def _fetch_path(link: object, job_id: str) -> str | None:
     """The path of a fetch address for this job, None if it is not one.
 
@@ -258,7 +272,8 @@ def _refusal(reply: Reply, found: Mapping[str, Any] | None) -> ProviderError:
     """The class of an error reply. What does not surely mean "no job was made" is OutcomeUnknown."""
     text = _message(found)
     detail = f"ModelsLab: {text or 'no message'} (HTTP {reply.status})"
-    says_error = _word(found) in ("error", "failed") or (found is not None and reply.status >= 400 and bool(text))
+    said = _word(found) in ("error", "failed")
+    says_error = said or (found is not None and reply.status >= 400 and bool(text))
     wait = _wait(reply, found)
     if says_error and reply.status < 500 and _MODERATED.search(text):
         return ContentModerated(detail, stage="input")
@@ -269,10 +284,10 @@ def _refusal(reply: Reply, found: Mapping[str, Any] | None) -> ProviderError:
     if reply.status in (404, 405) and not says_error:
         return Refused(f"There is no ModelsLab API at this base URL (HTTP {reply.status}).")
     if says_error and reply.status >= 500:
-        if reply.status == 503 or _SURELY_NOT_MADE.search(text):
+        if _SURELY_NOT_MADE.search(text):
             return Refused(detail, retry_after=wait)
         return OutcomeUnknown(detail)
-    if says_error:
+    if said:
         kind = next((kind for pattern, kind in _BY_MESSAGE if pattern.search(text)), Refused)
         return _busy(text, detail, wait) if kind is RateLimited else kind(detail)
     return OutcomeUnknown(f"ModelsLab's reply is not its API's (HTTP {reply.status})")

@@ -238,9 +238,9 @@ class Pixverse(Provider):
             found += [job for line in (lines if isinstance(lines, list) else []) if (job := _charge(line)) is not None]
             following = page.get("next_cursor")
             if not isinstance(following, str) or following in ("", cursor):
-                break
+                return tuple(found)
             cursor = following
-        return tuple(found)
+        raise OutcomeUnknown("Pixverse's usage ledger of that time is too long to be read whole.")
 
     def verify_callback(self, headers: Mapping[str, str], body: bytes, *, secret: str, form: str, now: float) -> str:
         """See ``providers.pixverse_callbacks``."""

@@ -14,6 +14,10 @@ from providers.base import Reply
 
 SKEW_SECONDS = 300
 LONGEST_NONCE = 120
+MILLISECONDS_LENGTH = 13
+"""So many digits are milliseconds, as one client sends; fewer are seconds, as the documents say."""
+UNESCAPED = "!'()*"
+"""What JavaScript's encodeURIComponent leaves as it is beside letters, digits and ``-_.~``."""
 
 
 def verify(headers: Mapping[str, str], body: bytes, *, secret: str, form: str, now: float) -> str:
@@ -26,11 +30,17 @@ def verify(headers: Mapping[str, str], body: bytes, *, secret: str, form: str, n
         ValueError: not signed with this secret, or not within 300 s of ``now`` (Unix seconds).
     """
     timestamp, nonce = headers.get("webhook-timestamp", ""), headers.get("webhook-nonce", "")
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12 and 0 < len(nonce) <= LONGEST_NONCE):
+    if not (
+        timestamp.isascii()
+        and timestamp.isdigit()
+        and len(timestamp) <= MILLISECONDS_LENGTH
+        and 0 < len(nonce) <= LONGEST_NONCE
+    ):
         raise ValueError("it is not signed")
-    if abs(now - int(timestamp)) > SKEW_SECONDS:
+    sent_at = int(timestamp) / (1000 if len(timestamp) == MILLISECONDS_LENGTH else 1)
+    if abs(now - sent_at) > SKEW_SECONDS:
         raise ValueError(f"its timestamp is more than {SKEW_SECONDS} s off")
-    payload = quote(body, safe="") if form == "raw" else _query_string(body)
+    payload = quote(body, safe=UNESCAPED) if form == "raw" else _query_string(body)
     text = f"{timestamp}\n{nonce}\n{payload}".encode()
     wanted = base64.b64encode(hmac.new(secret.encode(), text, hashlib.sha256).digest())
     if not hmac.compare_digest(wanted, headers.get("webhook-signature", "").encode()):

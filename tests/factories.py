@@ -228,8 +228,14 @@ class SubmissionFactory(DjangoModelFactory[Submission]):
     limit_at = factory.LazyAttribute(lambda made: timezone.now() + timedelta(hours=1) if made.state in SENT else None)
     accepted_at = factory.LazyAttribute(lambda made: timezone.now() if _has_job(made.state) else None)
     provider_job_id = factory.LazyAttribute(lambda made: str(uuid4().int)[:18] if _has_job(made.state) else None)
+    # An unknown one has been looked for once, in vain.
+    misses = factory.LazyAttribute(lambda made: int(made.state == State.UNKNOWN))
     next_poll_at = factory.LazyAttribute(
-        lambda made: timezone.now() + timedelta(seconds=5) if made.state == State.ACCEPTED else None
+        lambda made: (
+            timezone.now() + timedelta(seconds=60 if made.state == State.UNKNOWN else 5)
+            if made.state in {State.ACCEPTED, State.UNKNOWN}
+            else None
+        )
     )
     finished_at = factory.LazyAttribute(
         lambda made: timezone.now() if made.state in {State.COLLECTING, State.SUCCEEDED} else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import cast
 
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Value
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -19,11 +20,13 @@ from generations.api.plain import problem
 from generations.execution import unknown
 from generations.lifecycle import State
 from generations.models import CallbackNonce, Event, Submission
+from generations.models.bulk import storable
 from generations.models.clock import database_now
 from providers import registry
 from providers.base import CallbackResult, Provider
 from providers.errors import Unsupported
 
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LARGEST = 256 * 1024
 NONCE_KEPT = timedelta(minutes=15)
 """Longer than a signed callback is believed, to either side of its timestamp."""
@@ -41,6 +44,8 @@ def hook(request: HttpRequest, provider_id: str, token: str) -> HttpResponse:
         return problem(request, 405, "method_not_allowed", "Callbacks are POSTed.", Allow="POST")
     try:
         provider = registry.get(provider_id)
+        if not TOKEN.fullmatch(token):
+            return _unknown(request)
         attempts = Submission.objects.select_related("account")
         attempt = attempts.filter(callback_token=token, account__provider_id=provider_id).first()
         account = None if attempt else Account.objects.filter(callback_token=token, provider_id=provider_id).first()
@@ -63,7 +68,7 @@ def hook(request: HttpRequest, provider_id: str, token: str) -> HttpResponse:
     except _NotGenuine as error:
         log.warning("callback_refused", provider=provider_id, reason=str(error))
         return problem(request, 401, "bad_signature", "The callback is not signed with this account's secret.")
-    except DatabaseError as error:
+    except (OperationalError, InterfaceError) as error:
         log.warning("callback_not_taken", provider=provider_id, error=type(error).__name__)
         return problem(request, 503, "database_unavailable", "Try again.", Retry_After="5")
     return HttpResponse("ok", content_type="text/plain")
@@ -155,7 +160,7 @@ def _note(attempt: Submission, told: CallbackResult) -> None:
         attempt=attempt.number,
         kind=Event.Kind.CALLBACK,
         actor="provider",
-        data={"job_id": told.job_id, "status": told.raw_status[:120]},
+        data={"job_id": told.job_id, "status": storable(told.raw_status[:120])},
     )
     transaction.on_commit(wakeups.wake_poll)
 

@@ -23,6 +23,10 @@ from providers.errors import ProviderError
 MOST_COST = Decimal(10) ** 10
 """Submission.cost has fourteen digits, four of them behind the point."""
 
+_ENDED = "state = 'failed', ended_at = now(), lease_until = NULL, token = gen_random_uuid()"
+_INTO_INBOX = "resolution = CASE WHEN v.cost_at_risk THEN '' ELSE t.resolution END"
+"""Whatever a person has said of it before: that its cost is at risk is news."""
+
 Decide = Callable[[ProviderError, Generation, Limits, Callable[[], float]], Verdict]
 
 
@@ -64,7 +68,7 @@ def fail(failures: Sequence[Failure], *, guard: str, params: dict[str, Any], act
         },
         guard=guard,
         params=params,
-        also="state = 'failed', ended_at = now(), lease_until = NULL, token = gen_random_uuid()",
+        also=_ENDED if "resolution" in failures[0].changes else f"{_ENDED}, {_INTO_INBOX}",
     )
     ours = [failure for failure in failures if failure.submission.pk in touched]
     for failure in ours:

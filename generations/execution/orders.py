@@ -84,6 +84,7 @@ def handle(submission: Submission) -> JobHandle:
         job_id=submission.provider_job_id or "",
         operation_type=submission.generation.operation_type,
         note=submission.job_handle,
+        params=submission.generation.params,
         trace_ids=trace_id,
     )
 

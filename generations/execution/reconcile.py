@@ -20,17 +20,19 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid
 from django.db import transaction
-from django.db.models import Q, Value
-from django.db.models.functions import Now
+from django.db.models import F, Q, QuerySet, Value
+from django.db.models.functions import Least, Now
 
 from accounts.models import Account
 from generations.conf import limits, seconds
 from generations.execution import process, unknown
 from generations.execution.accounts import endpoint
+from generations.execution.failures import storable_cost
 from generations.execution.persist import apart, patiently
 from generations.execution.waves import Wave
 from generations.lifecycle import State
 from generations.models import Event, Submission
+from generations.models.bulk import storable
 from generations.models.clock import database_now
 from providers import registry
 from providers.base import RecentJob, SubmitResult
@@ -79,8 +81,9 @@ def reconcile() -> int:
             for look, found in wave.arrived(timeout=limits().lease / 3):
                 if isinstance(found, Exception):
                     log.info("list_not_read", account=str(look.account.pk), error=type(found).__name__)
+                    _not_read(token, look)
                 else:
-                    apart(lambda looks, answer=found: _write(token, looks, answer), [look])  # type: ignore[misc]
+                    _write(token, look, found)
     return looked
 
 
@@ -197,31 +200,46 @@ def _window(submissions: Sequence[Submission]) -> tuple[datetime, datetime]:
     return min(sent) - skew, max(sent) + _patience() + skew
 
 
-@patiently
-def _write(token: UUID, looks: Sequence[Look], found: Found) -> None:
-    """Take what is certain, keep the rest as evidence; only for those that nobody else has in hand."""
-    [look] = looks
+def _ours(token: UUID, look: Look) -> QuerySet[Submission]:
+    """Those that nobody else has in hand."""
     ids = [row.pk for row in look.submissions]
-    ours = list(
-        Submission.objects.filter(pk__in=ids, state=State.UNKNOWN, poll_token=token).select_related(
-            "generation", "account"
-        )
+    return Submission.objects.filter(pk__in=ids, state=State.UNKNOWN, poll_token=token)
+
+
+@patiently
+def _not_read(token: UUID, look: Look) -> None:
+    """No answer: asked again sooner. So many in a row will do as one, or a provider's outage would be for ever."""
+    _ours(token, look).update(
+        poll_token=None,
+        last_looks=Least(F("last_looks") + 1, 1000),
+        next_poll_at=Now() + Value(seconds(min(limits().last_look_interval, limits().reconcile_interval))),
     )
-    if isinstance(found, SubmitResult):
-        for row in ours:
-            _adopt(row, found.job_id, job_handle=dict(found.note))
-        return
-    jobs = _of_nobody(look.account, found or ())
+
+
+@patiently
+def _write(token: UUID, look: Look, found: Found) -> None:
+    """Take what is certain, keep the rest as evidence; a row that cannot be written keeps nobody else's."""
+    ours = list(_ours(token, look).select_related("generation", "account"))
+    jobs: list[RecentJob] = []
     sure: Mapping[UUID, RecentJob] = {}
-    if not look.by_reference:
+    if isinstance(found, tuple):
+        jobs = _of_nobody(look.account, found)
         attempts = _candidates(look.account, look.submissions)
         sure = match_jobs(attempts, jobs, patience=_patience(), skew=seconds(limits().reconcile_skew))
     now = database_now()
+
+    def write(rows: Sequence[Submission]) -> None:
+        for row in rows:
+            job = sure.get(row.pk)
+            if isinstance(found, SubmitResult):
+                taken = _adopt(row, found.job_id, job_handle=dict(found.note))
+            else:
+                taken = job is not None and _adopt(row, str(job.job_id), cost=storable_cost(job.cost))
+            if not taken:
+                _keep_evidence(row, jobs, now)
+
     for row in ours:
-        job = sure.get(row.pk)
-        if job is not None and job.job_id is not None and _adopt(row, job.job_id, cost=job.cost):
-            continue
-        _keep_evidence(row, jobs, now)
+        apart(write, [row])
 
 
 def _adopt(row: Submission, job_id: str, **changes: Any) -> bool:
@@ -250,8 +268,11 @@ def _of_nobody(account: Account, jobs: Sequence[RecentJob]) -> list[RecentJob]:
 def _candidates(account: Account, submissions: Sequence[Submission]) -> list[Sent]:
     """Every attempt of the account that the jobs could be of: also those whose own answer may still come."""
     since, until = _window(submissions)
+    skew = seconds(limits().reconcile_skew)
     rows = Submission.objects.filter(
-        account=account, sent_at__range=(since - _patience(), until), state__in=[State.UNKNOWN, State.SENDING]
+        account=account,
+        sent_at__range=(since - _patience() - skew, until + skew),
+        state__in=[State.UNKNOWN, State.SENDING],
     ).select_related("generation")
     return [
         Sent(row.pk, row.generation.prompt, row.sent_at, open=row.state == State.SENDING)
@@ -264,7 +285,7 @@ def _keep_evidence(row: Submission, jobs: Sequence[RecentJob], now: datetime) ->
     """What the list said, on the row; an Event when it says something new."""
     skew, sent_at = seconds(limits().reconcile_skew), row.sent_at or now
     near = [job for job in jobs if sent_at - skew <= job.at <= sent_at + _patience() + skew]
-    told = {
+    told: dict[str, Any] = {
         "jobs": len(near),
         "same_prompt": sum(_plain(job.prompt or "") == _plain(row.generation.prompt) for job in near),
         "candidates": [
@@ -278,10 +299,14 @@ def _keep_evidence(row: Submission, jobs: Sequence[RecentJob], now: datetime) ->
             for job in near[:KEPT_JOBS]
         ],
     }
+    told = storable(told)
     before = {name: value for name, value in (row.evidence or {}).items() if name != "looked_at"}
     with transaction.atomic():
         kept = Submission.objects.filter(pk=row.pk, state=State.UNKNOWN, poll_token=row.poll_token).update(
-            evidence={**told, "looked_at": now.isoformat()}
+            evidence={**told, "looked_at": now.isoformat()},
+            poll_token=None,
+            misses=Least(F("misses") + 1, 1000),
+            last_looks=0,
         )
         if kept and before != told:
             Event.objects.create(

@@ -69,15 +69,17 @@ def _record(token: UUID, outcomes: Sequence[Outcome], *, sent: bool) -> None:
         settle.lock(submission.generation_id for submission, _, _ in rejected)
         _accept(accepted, fence)
         doubted = _doubt(unknown, fence)
-        failures.fail(
+        failed = failures.fail(
             [
                 Failure(submission, error, verdicts.after_submit, changes=_kept(conversation))
                 for submission, error, conversation in rejected
             ],
-            guard=FENCE,
+            guard=f"{FENCE} AND t.told_job_id = ''",
             params=fence,
             actor=process.actor(),
         )
+        # A callback has named its job: whatever the answer says, the provider has taken it.
+        doubted |= _doubt([one for one in rejected if one[0].pk not in failed], fence)
     if doubted:
         adopt_told(doubted)
     for submission, error, _ in rejected:
@@ -175,7 +177,8 @@ def _doubt(unknown: list[Any], fence: dict[str, Any]) -> set[UUID]:
         params={**fence, "reconcile_after": limits().reconcile_after},
         also=(
             "state = 'unknown', lease_until = NULL, token = gen_random_uuid(),"
-            " next_poll_at = now() + %(reconcile_after)s * interval '1 second'"
+            " next_poll_at = now() + %(reconcile_after)s * interval '1 second',"
+            " misses = 0, last_looks = 0, poll_token = NULL"
         ),
     )
     Event.objects.bulk_create(

@@ -87,6 +87,9 @@ def sending() -> int:
             token=uuid.uuid4(),
             lease_until=None,
             next_poll_at=Now() + Value(seconds(limits().reconcile_after)),
+            misses=0,
+            last_looks=0,
+            poll_token=None,
             error_code=OutcomeUnknown.code,
             error_message="The worker died while it was sending; nobody knows whether the call arrived.",
         )
@@ -103,8 +106,7 @@ def sending() -> int:
         return changed
 
     moved = _attempts(Q(state=State.SENDING, lease_until__lte=Now()), move)
-    if moved:
-        unknown.adopt_told()
+    unknown.adopt_told()
     return moved
 
 
@@ -118,7 +120,7 @@ def resubmit() -> int:
         return len(unknown.ask_again(rows, kind=Event.Kind.RESUBMITTED, actor=process.actor(), data={}))
 
     asked_once = Q(
-        state=State.UNKNOWN,
+        unknown.looked_for(),
         abandoned_at=None,
         account__provider_id__in=providers,
         sent_at__lte=Now() - Value(seconds(limits().resubmit_after)),
@@ -136,13 +138,13 @@ def unknown_at_limit() -> int:
         message = "Nobody knows whether the provider made a job; until its limit it was not heard of."
         failed = failures.fail(
             [Failure(row, OutcomeUnknown(message), cost_at_risk=True) for row in rows],
-            guard="t.state = 'unknown' AND t.limit_at <= now()",
+            guard="t.state = 'unknown' AND t.limit_at <= now() AND t.told_job_id = ''",
             params={},
             actor=process.actor(),
         )
         return len(failed)
 
-    return _attempts(Q(state=State.UNKNOWN, limit_at__lte=Now()), move)
+    return _attempts(unknown.looked_for() & Q(limit_at__lte=Now()), move)
 
 
 def overdue() -> int:
@@ -152,7 +154,7 @@ def overdue() -> int:
         return len(expiry.expire(rows, actor=process.actor()))
 
     past = Q(abandoned_at=None, generation__deadline_at__lte=Now(), generation__status=Status.PROCESSING)
-    return _attempts(Q(state=State.UNKNOWN) & past, move) + _attempts(_poison(State.ACCEPTED) & past, move)
+    return _attempts(unknown.looked_for() & past, move) + _attempts(_poison(State.ACCEPTED) & past, move)
 
 
 def unpollable() -> int:

@@ -11,15 +11,18 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from generations import wakeups
+from generations.conf import limits
 from generations.execution import settle
-from generations.lifecycle import State, Status
+from generations.lifecycle import TERMINAL, State, Status
 from generations.models import Event, Generation, Incident, ProviderSetting, Submission
+from providers import registry
 
 LONGEST_JOB_ID = 255
+BATCH = 200
 
 
 def adopt(submission: Submission, job_id: str, **changes: Any) -> bool:
@@ -40,6 +43,8 @@ def adopt(submission: Submission, job_id: str, **changes: Any) -> bool:
                 error_code="",
                 error_message="",
                 unwritten_claims=0,
+                misses=0,
+                last_looks=0,
                 **changes,
             )
     except IntegrityError:  # the job of another attempt
@@ -53,21 +58,24 @@ def heard_of(submission: Submission, job_id: str) -> bool:
     """A callback with an attempt's own token names its job. Gives whether that was news.
 
     While the attempt is still ``sending`` the id is kept beside it: should the submit's own answer be lost, the job is
-    known all the same. A job that is not the one that we know is an Incident.
+    known all the same. A job of an attempt that has ended without one puts it (back) into the inbox: the provider took
+    it after all. A job that is not the one that we know is an Incident.
     """
     if not 0 < len(job_id) <= LONGEST_JOB_ID:
         return False
+    rows = Submission.objects.filter(pk=submission.pk)
     for _ in range(2):  # it may become unknown between the two
         if adopt(submission, job_id):
             return True
-        told = Submission.objects.filter(pk=submission.pk, state=State.SENDING, told_job_id="")
-        if told.update(told_job_id=job_id):
+        if rows.filter(state=State.SENDING, told_job_id="").update(told_job_id=job_id):
             return True
-    other = Submission.objects.filter(pk=submission.pk).exclude(provider_job_id=job_id)
-    if (
-        other.filter(provider_job_id__isnull=False).exists()
-        or other.filter(told_job_id__gt="").exclude(told_job_id=job_id).exists()
-    ):
+    ended = rows.filter(state__in=TERMINAL, provider_job_id=None, sent_at__isnull=False, told_job_id="")
+    if ended.update(told_job_id=job_id, cost_at_risk=True, resolution=""):
+        detail = f"It had ended as {submission.error_code or submission.state} when the provider told of job {job_id}."
+        settle.report(Incident.Kind.COST_AT_RISK, submission, detail)
+        return True
+    known = rows.values_list("provider_job_id", "told_job_id").first() or (None, "")
+    if any(known) and job_id not in known:
         settle.report(Incident.Kind.DUPLICATE_CHARGE, submission, f"The provider called back about job {job_id} too.")
     return False
 
@@ -77,7 +85,30 @@ def adopt_told(submissions: Iterable[UUID] | None = None) -> int:
     rows = Submission.objects.filter(state=State.UNKNOWN, told_job_id__gt="")
     if submissions is not None:
         rows = rows.filter(pk__in=list(submissions))
-    return sum(adopt(row, row.told_job_id) for row in rows.only("pk", "told_job_id")[:200])
+    known = 0
+    for row in rows[:BATCH]:
+        if adopt(row, row.told_job_id):
+            known += 1
+        elif rows.filter(pk=row.pk).update(told_job_id=""):
+            detail = f"It was called back about job {row.told_job_id}, which belongs to another attempt."
+            settle.report(Incident.Kind.DUPLICATE_CHARGE, row, detail)
+    return known
+
+
+def looked_for() -> Q:
+    """Unknown ones that were looked for as well as can be, so that time may end them. (Our own outage never does.)
+
+    Where the provider can be asked: it was within the last interval, and answered, or did not for so many last looks.
+    Elsewhere there was time for a callback. ``misses`` counts the looks that found nothing, ``last_looks`` those in a
+    row that got no answer; a look that is under way has set a poll token.
+    """
+    able = [one.slug for one in registry.all() if one.can_find or one.lists_recent]
+    asked = Q(poll_token=None, next_poll_at__gt=Now()) & (
+        Q(misses__gt=0, last_looks=0) | Q(last_looks__gte=limits().last_looks)
+    )
+    waited = Q(next_poll_at=None) | Q(next_poll_at__lte=Now())
+    looked = (Q(account__provider_id__in=able) & asked) | (~Q(account__provider_id__in=able) & waited)
+    return Q(looked, state=State.UNKNOWN, told_job_id="")
 
 
 def resubmits_once(provider_ids: Collection[str] | None = None) -> set[str]:
@@ -97,7 +128,11 @@ def ask_again(submissions: Sequence[Submission], *, kind: Event.Kind, actor: str
     left = []
     for submission in submissions:
         abandoned = Submission.objects.filter(
-            pk=submission.pk, state=State.UNKNOWN, abandoned_at=None, generation__status=Status.PROCESSING
+            pk=submission.pk,
+            state=State.UNKNOWN,
+            abandoned_at=None,
+            told_job_id="",
+            generation__status=Status.PROCESSING,
         )
         if abandoned.update(abandoned_at=Now()):
             left.append(submission)

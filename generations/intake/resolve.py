@@ -16,6 +16,7 @@ from generations.conf import Limits
 from generations.execution import failures, settle, unknown
 from generations.execution.failures import Failure
 from generations.execution.verdicts import Verdict
+from generations.intake import caps
 from generations.intake.errors import Conflict, Invalid, NotFound
 from generations.intake.retry import retry
 from generations.lifecycle import State, Status
@@ -69,6 +70,7 @@ def resolve(submission_id: UUID, answer: Answer, *, actor: str) -> Resolved:
     """Settle an unknown outcome, or one that was given up with its cost at risk.
 
     * ``billed`` with a job id: the attempt is followed on as that job, and completes if the provider has a result.
+      Not once it has ended.
     * ``billed`` without: the attempt ends; its Generation, if it still lives, fails and its credits are released.
     * ``not_billed``: the attempt ends and cost nothing; a Generation that still lives goes back into the queue.
     * ``resubmit``: the attempt is left to itself (it keeps its slot until its limit), and another one follows; where
@@ -82,6 +84,8 @@ def resolve(submission_id: UUID, answer: Answer, *, actor: str) -> Resolved:
     """
     answer.check()
     with transaction.atomic():
+        if answer.decision == Resolution.RESUBMIT:
+            _lock_caps(submission_id)
         submission = _locked(submission_id)
         known: dict[tuple[bool, Resolution], Callable[[Submission, Answer, str], Generation]] = {
             (True, Resolution.BILLED): _billed,
@@ -107,6 +111,13 @@ def resolve(submission_id: UUID, answer: Answer, *, actor: str) -> Resolved:
     submission.refresh_from_db()
     generation.refresh_from_db()
     return Resolved(submission, generation)
+
+
+def _lock_caps(submission_id: UUID) -> None:
+    """A new Generation may follow, and whoever has caps is locked before any Generation, as in every T1."""
+    user_id = Submission.objects.filter(pk=submission_id).values_list("generation__user", flat=True).first()
+    if user_id is not None:
+        caps.lock(user_id)
 
 
 def _locked(submission_id: UUID) -> Submission:
@@ -165,6 +176,8 @@ def _resubmit(submission: Submission, answer: Answer, actor: str) -> Generation:
 
 def _close(submission: Submission, answer: Answer, _actor: str) -> Generation:
     """It has ended already; only what it cost was open."""
+    if answer.job_id:
+        raise Invalid("has_ended", "The attempt has ended; say only what it cost.", field="job_id")
     cost = Decimal(0) if answer.decision == Resolution.NOT_BILLED else answer.cost
     changes = {} if cost is None else {"cost": cost, "cost_at_risk": False}
     Submission.objects.filter(pk=submission.pk).update(resolution=answer.decision, **changes)

@@ -12,8 +12,10 @@ from django.db import connection
 
 from generations.lifecycle import LIVE, State
 from generations.models import Submission, UnknownOutcome
+from generations.reports.sentences import provider_title
 from generations.reports.spans import span
 from providers import registry
+from providers.registry import UnknownProvider
 
 # What the newest attempts of an account cost, by operation: at most so many rows of the index are read of each.
 USUAL_COST = """
@@ -102,16 +104,18 @@ def described(rows: Sequence[Submission]) -> list[AtStake]:
 
 def evidence_text(row: Submission) -> str:
     """What the provider's own list says of an attempt, for people."""
-    provider = registry.get(row.account.provider_id)
+    title = provider_title(row.account.provider_id)
+    if row.told_job_id:
+        return f"{title} called back about it: it is job {row.told_job_id}."
     if row.evidence is None:
-        if provider.lists_recent or provider.can_find:
-            return f"{provider.title}'s own list has not been read yet."
-        return f"{provider.title} has no list of recent work that we could read. Look into its console."
+        if _can_look(row.account.provider_id):
+            return f"{title}'s own list has not been read yet."
+        return f"{title} has no list of recent work that we could read. Look into its console."
     jobs, same = row.evidence.get("jobs", 0), row.evidence.get("same_prompt", 0)
     if not jobs:
-        return f"{provider.title} lists no job of that time that is not accounted for: it was probably never taken."
+        return f"{title} lists no job of that time that is not accounted for: it was probably never taken."
     what = "one job" if jobs == 1 else f"{jobs} jobs"
-    return f"{provider.title} lists {what} of that time that no attempt of ours has, {same} with the same prompt."
+    return f"{title} lists {what} of that time that no attempt of ours has, {same} with the same prompt."
 
 
 def next_text(row: Submission) -> str:
@@ -133,4 +137,15 @@ def _usual_costs(account_ids: set[UUID]) -> dict[tuple[UUID, str], Decimal]:
 
 
 def _unit(provider_id: str) -> str:
-    return registry.get(provider_id).balance_unit
+    try:
+        return registry.get(provider_id).balance_unit
+    except UnknownProvider:  # its adapter is no longer shipped; its attempts are history
+        return ""
+
+
+def _can_look(provider_id: str) -> bool:
+    try:
+        provider = registry.get(provider_id)
+    except UnknownProvider:
+        return False
+    return provider.lists_recent or provider.can_find

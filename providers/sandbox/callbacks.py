@@ -148,7 +148,7 @@ def signature(raw: bytes, secret: str, *, form: str, now: float) -> dict[str, st
     percent-encoded body. Both are documented; a receiver should be able to check either.
     """
     timestamp, nonce = str(int(now)), secrets.token_hex(16)
-    payload = query_string(json.loads(raw)) if form == "query" else quote(raw, safe="")
+    payload = query_string(json.loads(raw)) if form == "query" else quote(raw, safe="!'()*")
     text = f"{timestamp}\n{nonce}\n{payload}".encode()
     digest = base64.b64encode(hmac.new(secret.encode(), text, hashlib.sha256).digest()).decode()
     return {"Webhook-Timestamp": timestamp, "Webhook-Nonce": nonce, "Webhook-Signature": digest}

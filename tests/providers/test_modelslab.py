@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from providers.base import Call, JobHandle, PollResult, Reply, SubmitResult
+from providers.base import Call, JobHandle, PollResult, Reply, Secret, SubmitResult
 from providers.errors import (
     AuthFailed,
     ContentModerated,
@@ -230,6 +230,39 @@ def test_takes_only_the_path_of_the_fetch_address(link: object, path: str) -> No
 )
 def test_can_poll_without_a_note(operation: str, path: str) -> None:
     assert poll_path({}, operation)[0] == path
+
+
+@pytest.mark.parametrize(
+    ("operation", "model", "path"),
+    [
+        ("text_to_video", "wan2.2", "/v6/video/fetch/88120456"),
+        ("text_to_video", "cogvideox", "/v6/video/fetch/88120456"),
+        ("text_to_video", "seedance-t2v", "/v7/video-fusion/fetch/88120456"),
+        ("text_to_image", "flux", "/v6/images/fetch/88120456"),
+        ("text_to_image", "seedream-4", "/v7/images/fetch/88120456"),
+    ],
+)
+def test_polls_a_job_that_was_found_where_it_was_asked_for(operation: str, model: str, path: str) -> None:
+    wanted = LAB.operations[operation].model_validate({"prompt": "x", "model_id": model}).canonical()
+    handle = JobHandle("88120456", operation, params=wanted)
+    _, calls = drive(LAB.poll(handle, CREDENTIALS), lambda _: reply({"status": "processing"}))
+    assert [call.path for call in calls] == [path]
+
+
+@pytest.mark.parametrize(("checker", "state"), [(False, "succeeded"), (True, "failed")])
+def test_judges_a_job_that_was_found_by_what_was_asked_for(checker: bool, state: str) -> None:
+    raw = {"prompt": "x", "model_id": "flux", "safety_checker": checker}
+    wanted = LAB.operations["text_to_image"].model_validate(raw).canonical()
+    told = {"status": "success", "output": ["https://c.example/a.png"], "nsfw_content_detected": True}
+    handle = JobHandle("88120456", "text_to_image", params=wanted)
+    found, _ = drive(LAB.poll(handle, CREDENTIALS), lambda _: reply(told))
+    assert found.state == state
+
+
+def test_keeps_its_callback_address_a_secret() -> None:
+    _, body = asked("text_to_image", callback_url="https://studio.example/hooks/modelslab/token")
+    assert isinstance(body["webhook"], Secret)
+    assert body["webhook"].endswith("/token")
 
 
 def test_fetches_where_it_submitted_when_no_address_is_named() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from pytest_httpserver import HTTPServer
+from werkzeug import Response as HTTPResponse
 
 from generations.execution import reconcile, recover
 from generations.execution.reconcile import Sent, match_jobs
@@ -145,7 +148,7 @@ class TestPixverse:
         assert self.look() == 1
 
         one.refresh_from_db()
-        assert (one.state, one.evidence) == (State.UNKNOWN, None)
+        assert (one.state, one.evidence, one.last_looks) == (State.UNKNOWN, None, 1)
         assert one.next_poll_at is not None
 
     def test_ends_it_at_its_limit_all_the_same(self, studio: Studio) -> None:
@@ -157,6 +160,44 @@ class TestPixverse:
         one.refresh_from_db()
         assert (one.state, one.cost_at_risk) == (State.FAILED, True)
         assert studio.wallet == (PURSE, 0)
+
+    @pytest.mark.parametrize(
+        "line",
+        [{"credits": 10**12}, {"prompt": "a \ud83d fox"}, {"prompt": "a\x00fox"}, {"create_time": "soon"}, "nothing"],
+        ids=["a fortune", "half a character", "NUL", "no time", "no line"],
+    )
+    def test_reads_a_list_with_nonsense_in_it(self, line: Any, httpserver: HTTPServer, hints: list[str]) -> None:
+        account = AccountFactory.create(base_url=httpserver.url_for("/"))
+        at = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        one = SubmissionFactory.create(state=State.UNKNOWN, account=account)
+        ours = {"video_id": 4711, "prompt": one.generation.prompt, "create_time": at, "credits": 10**12}
+        other = {"video_id": 815, "create_time": at, **line} if isinstance(line, dict) else line
+        told = {"ErrCode": 0, "ErrMsg": "", "Resp": {"list": [other, ours], "next_cursor": ""}}
+        httpserver.expect_request("/account/billing/usage-detail").respond_with_json(told)
+        beside = SubmissionFactory.create(state=State.UNKNOWN, account=account)
+
+        assert self.look() == 2
+
+        one.refresh_from_db()
+        assert (one.state, one.provider_job_id, one.cost) == (State.ACCEPTED, "4711", None)
+        assert evidence(beside)["same_prompt"] == 0
+
+    def test_concludes_nothing_from_a_list_that_never_ends(self, httpserver: HTTPServer, hints: list[str]) -> None:
+        pages = count()
+
+        def page(_request: Any) -> Any:
+            told = {"ErrCode": 0, "Resp": {"list": [], "next_cursor": str(next(pages))}}
+            return HTTPResponse(json.dumps(told), content_type="application/json")
+
+        httpserver.expect_request("/account/billing/usage-detail").respond_with_handler(page)
+        one = SubmissionFactory.create(
+            state=State.UNKNOWN, account=AccountFactory.create(base_url=httpserver.url_for("/"))
+        )
+
+        assert self.look() == 1
+
+        one.refresh_from_db()
+        assert (one.state, one.evidence, one.last_looks) == (State.UNKNOWN, None, 1)
 
 
 class Finder(ModelsLab):
@@ -183,7 +224,7 @@ class TestByReference:
         monkeypatch.setitem(registry._BY_SLUG, "modelslab", Finder())
         monkeypatch.setattr(registry, "_PROVIDERS", tuple(registry._BY_SLUG.values()))
         account = AccountFactory.create(provider_id="modelslab", base_url=httpserver.url_for("/"))
-        return SubmissionFactory.create(state=State.UNKNOWN, account=account)
+        return SubmissionFactory.create(state=State.UNKNOWN, account=account, next_poll_at=None)
 
     def test_takes_the_job_that_is_found(self, one: Submission, httpserver: HTTPServer) -> None:
         httpserver.expect_oneshot_request(f"/find/{one.pk}").respond_with_json({"id": "a-1"})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.utils import timezone
 
-from generations.execution import recover, unknown
+from accounts.models import Account
+from generations.execution import reconcile, recover, unknown
 from generations.execution.recording import record
 from generations.lifecycle import State, Status
-from generations.models import Event, ProviderSetting, Submission
+from generations.models import Event, ProviderSetting, Submission, UnknownOutcome
 from providers.base import SubmitResult
-from providers.errors import OutcomeUnknown
-from tests.factories import SubmissionFactory
+from providers.errors import InvalidParams, OutcomeUnknown, ProviderError, RateLimited, Refused
+from tests.factories import AccountFactory, SubmissionFactory
 from tests.generations.execution.studio import PRICE, PURSE, Studio
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("hints")]
@@ -28,7 +31,7 @@ def test_learns_the_job_of_an_unknown_one_from_a_callback() -> None:
     assert Studio.incidents(one) == ["duplicate_charge"]
 
 
-@pytest.mark.parametrize("state", [State.RESERVED, State.ACCEPTED, State.COLLECTING, State.FAILED])
+@pytest.mark.parametrize("state", [State.RESERVED, State.ACCEPTED, State.COLLECTING, State.SUCCEEDED])
 def test_changes_nothing_that_is_neither_unknown_nor_being_sent(state: State) -> None:
     one = SubmissionFactory.create(state=state)
     before = Submission.objects.filter(pk=one.pk).values().get()
@@ -93,6 +96,79 @@ def test_tells_people_when_answer_and_callback_name_different_jobs() -> None:
     assert (one.provider_job_id, Studio.incidents(one)) == ("815", ["duplicate_charge"])
 
 
+@pytest.mark.parametrize("error", [Refused("Busy."), InvalidParams("Bad."), RateLimited()], ids=lambda one: one.code)
+def test_believes_the_callback_and_not_a_refusal_that_contradicts_it(error: ProviderError) -> None:
+    one = SubmissionFactory.create(state=State.SENDING)
+    assert unknown.heard_of(one, "4711")
+    record(one.token, [(one, error, None)])
+    one.refresh_from_db()
+    one.generation.refresh_from_db()
+    assert (one.state, one.provider_job_id, one.generation.status) == (State.ACCEPTED, "4711", Status.PROCESSING)
+
+
+def test_takes_no_told_job_of_another_attempt() -> None:
+    one = SubmissionFactory.create(state=State.SENDING)
+    SubmissionFactory.create(account=one.account, provider_job_id="4711")
+    assert unknown.heard_of(one, "4711")
+    record(one.token, [(one, OutcomeUnknown(), None)])
+    one.refresh_from_db()
+    assert (one.state, one.told_job_id, Studio.incidents(one)) == (State.UNKNOWN, "", ["duplicate_charge"])
+
+
+def test_puts_an_ended_one_into_the_inbox_when_it_was_taken_after_all() -> None:
+    one = SubmissionFactory.create(state=State.FAILED, resolution="not_billed", error_code="not_billed")
+    assert not UnknownOutcome.objects.exists()
+    assert unknown.heard_of(one, "4711")
+    assert UnknownOutcome.objects.get().told_job_id == "4711"
+    assert Studio.incidents(one) == ["cost_at_risk"]
+    assert not unknown.heard_of(one, "4711"), "it is known"
+
+
+# --- our own outage ends nothing -----------------------------------------------------------------------------
+
+
+def test_looks_for_it_before_time_ends_it(studio: Studio) -> None:
+    studio.account("pixverse")
+    one = studio.send_video("accept_then_drop")
+    # The whole house was away: nobody noticed the death of the sender, and every time is over.
+    Submission.objects.filter(pk=one.pk).update(state=State.SENDING, misses=0, next_poll_at=None)
+    studio.past(one, "lease_until", "limit_at", "sent_at")
+    studio.past(one.generation, "deadline_at")
+    resubmit_once("pixverse")
+
+    recover.recover()
+
+    one.refresh_from_db()
+    one.generation.refresh_from_db()
+    assert (one.state, one.abandoned_at, one.generation.status) == (State.UNKNOWN, None, Status.PROCESSING)
+    [work] = studio.sandbox.works(request_id=str(one.pk))
+    Submission.objects.update(next_poll_at=None, sent_at=datetime.fromtimestamp(work["accepted_at"], UTC))
+    reconcile.reconcile()
+    one.refresh_from_db()
+    assert one.state == State.ACCEPTED
+
+
+def test_ends_it_when_the_provider_cannot_be_asked_for_so_many_looks(studio: Studio) -> None:
+    account = studio.account("pixverse")
+    one = studio.send_video("accept_then_drop")
+    Account.objects.filter(pk=account.pk).update(base_url="http://127.0.0.1:9/pixverse")
+    studio.past(one, "limit_at")
+    for look in range(3):
+        assert recover.recover()["unknown_at_limit"] == 0, look
+        Submission.objects.update(next_poll_at=None)
+        reconcile.reconcile()
+    assert recover.recover()["unknown_at_limit"] == 1
+
+
+def test_leaves_time_for_a_callback_where_nobody_can_be_asked() -> None:
+    account = AccountFactory.create(provider_id="modelslab")
+    one = SubmissionFactory.create(state=State.SENDING, account=account)
+    Studio.past(one, "lease_until", "limit_at")
+    assert recover.recover()["unknown_at_limit"] == 0
+    Studio.past(one, "next_poll_at")
+    assert recover.recover()["unknown_at_limit"] == 1
+
+
 # --- asking once more --------------------------------------------------------------------------------------
 
 
@@ -103,7 +179,7 @@ def resubmit_once(provider_id: str) -> None:
 def test_never_asks_again_by_itself(studio: Studio) -> None:
     studio.account()
     generation, attempt = studio.start("accept_then_drop")
-    studio.past(attempt, "sent_at")
+    studio.past(attempt, "sent_at", "next_poll_at")
     resubmit_once("pixverse")
     assert recover.recover()["resubmit"] == 0
     assert studio.look(generation).status == Status.PROCESSING
@@ -115,7 +191,7 @@ def test_asks_once_more_where_that_was_configured(studio: Studio) -> None:
     generation, first = studio.start("accept_then_drop*1")
     resubmit_once("modelslab")
     assert recover.recover()["resubmit"] == 0, "there is time for a callback"
-    studio.past(first, "sent_at")
+    studio.past(first, "sent_at", "next_poll_at")
     assert recover.recover()["resubmit"] == 1
     first.refresh_from_db()
     assert (first.state, first.abandoned_at is not None) == (State.UNKNOWN, True)
@@ -128,7 +204,7 @@ def test_asks_once_more_where_that_was_configured(studio: Studio) -> None:
     assert (generation.status, studio.money(generation)) == (Status.COMPLETED, ["capture", "hold"])
     assert "resubmitted" in studio.events(generation)
     assert list(account.submissions.holding_slot()) == [first], "it may be running still"
-    studio.past(first, "limit_at")
+    studio.past(first, "limit_at", "next_poll_at")
     recover.recover()
     first.refresh_from_db()
     assert (first.state, first.cost_at_risk) == (State.FAILED, True)
@@ -139,11 +215,11 @@ def test_asks_only_once_more(studio: Studio) -> None:
     studio.account()
     generation, first = studio.start("accept_then_drop")
     resubmit_once("modelslab")
-    studio.past(first, "sent_at")
+    studio.past(first, "sent_at", "next_poll_at")
     recover.recover()
     studio.dispatch()
     second = studio.attempt(generation)
-    studio.past(second, "sent_at")
+    studio.past(second, "sent_at", "next_poll_at")
     assert recover.recover()["resubmit"] == 0
     second.refresh_from_db()
     assert (second.number, second.state, second.abandoned_at) == (2, State.UNKNOWN, None)

@@ -43,7 +43,7 @@ def lost(studio: Studio) -> Submission:
 def given_up(studio: Studio) -> Submission:
     """The same after its limit: failed, its cost at risk."""
     one = lost(studio)
-    studio.past(one, "limit_at")
+    studio.past(one, "limit_at", "next_poll_at")
     recover.recover()
     one.refresh_from_db()
     assert (one.state, one.cost_at_risk, one.generation.status) == (State.FAILED, True, Status.FAILED)
@@ -126,6 +126,7 @@ def test_sends_nothing_more_of_what_is_being_cancelled(studio: Studio) -> None:
 def test_settles_an_attempt_whose_generation_has_ended(studio: Studio) -> None:
     one = lost(studio)
     studio.past(one.generation, "deadline_at")
+    studio.past(one, "next_poll_at")
     recover.recover()
     say(one, "not_billed")
     assert (one.state, one.generation.status) == (State.FAILED, Status.FAILED)
@@ -136,6 +137,7 @@ def test_settles_an_attempt_whose_generation_has_ended(studio: Studio) -> None:
 def test_makes_a_new_generation_where_the_old_one_has_ended(studio: Studio) -> None:
     one = lost(studio)
     studio.past(one.generation, "deadline_at")
+    studio.past(one, "next_poll_at")
     recover.recover()
     made = say(one, "resubmit")
     assert (made.retry_of_id, made.status, made.price) == (one.generation_id, Status.PENDING, PRICE)
@@ -166,6 +168,25 @@ def test_closes_a_cost_at_risk(
     assert (one.generation.status, studio.wallet) == (Status.FAILED, (PURSE, 0))
     assert not UnknownOutcome.objects.exists()
     assert Incident.objects.get(kind="cost_at_risk").seen_by == "user:1"
+
+
+def test_follows_on_no_job_of_one_that_has_ended(studio: Studio) -> None:
+    one = given_up(studio)
+    with pytest.raises(Invalid, match="has ended"):
+        say(one, "billed", job_id="4711")
+    assert UnknownOutcome.objects.exists()
+
+
+def test_asks_again_when_what_was_said_turns_out_wrong(studio: Studio) -> None:
+    one = lost(studio)
+    say(one, "resubmit")
+    studio.past(one, "limit_at", "next_poll_at")
+    recover.recover()
+    one.refresh_from_db()
+    assert (one.state, one.cost_at_risk) == (State.FAILED, True)
+    assert UnknownOutcome.objects.get().pk == one.pk
+    say(one, "billed", cost=Decimal(1))
+    assert not UnknownOutcome.objects.exists()
 
 
 def test_asks_anew_for_what_was_given_up(studio: Studio) -> None:
