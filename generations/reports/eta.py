@@ -8,7 +8,8 @@ not show has no history: None.
 The queue ahead: those due at the provider that go first (higher priority, or the same and older), counted up to
 ``MOST_AHEAD`` in the claim's own index. With ``free`` slots the first ``free`` of them start at once; beyond that a
 slot comes free every ``p50 / slots`` seconds. Fairness between users can only make the wait of a user with little
-in flight shorter than that. Where no account is usable but one comes back by itself, its return is waited for.
+in flight shorter than that; a cap on what he may have in flight can make it longer, and is counted alike. Where no
+account is usable but one comes back by itself, its return is waited for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from generations.lifecycle import Status
 from generations.models import Generation
 from generations.models.clock import database_now
 from generations.reports.capacity import Standing, standings
+from generations.reports.usage import Use, in_flight
 
 WINDOW = 500
 ENOUGH = 100
@@ -95,7 +97,10 @@ def eta_of(generation: Generation, *, now: datetime | None = None) -> float | No
     ]
     rest = max(0.0, (generation.not_before - now).total_seconds()) if generation.not_before else 0.0
     estimate = _estimate(median(takes), count_ahead(generation), accounts, now)
-    return None if estimate is None else rest + estimate
+    use = in_flight([generation.user_id]).get(generation.user_id)
+    if estimate is None or (use is not None and use.limit == 0):
+        return None
+    return rest + max(estimate, _under_cap(generation, use, median(takes)) if use else 0)
 
 
 def history(provider_id: str, operation_type: str, model: str) -> list[float]:
@@ -118,6 +123,13 @@ def count_ahead(generation: Generation) -> int:
     """How many due ones go before this pending one if users counted alike; at most ``MOST_AHEAD``."""
     first = Q(priority__gt=generation.priority) | Q(priority=generation.priority, pk__lt=generation.pk)
     return _count_ahead(first & Q(provider_id=generation.provider_id, account=generation.account_id))
+
+
+def _under_cap(generation: Generation, use: Use, takes: float) -> float:
+    """How long it takes by its user's cap alone: his own that go first, in as many lanes as he may have in flight."""
+    first = Q(priority__gt=generation.priority) | Q(priority=generation.priority, pk__lt=generation.pk)
+    ahead = _count_ahead(first & Q(provider_id=generation.provider_id, user=generation.user_id))
+    return max(0, ahead - max(0, use.limit - use.used) + 1) * takes / use.limit + takes
 
 
 def _count_ahead(which: Q) -> int:

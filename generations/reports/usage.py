@@ -54,15 +54,18 @@ def usages(rows: Collection[UserCap]) -> dict[int, list[Use]]:
     return found
 
 
+def in_flight(user_ids: Collection[int]) -> dict[int, Use]:
+    """What those of these users have in flight who have a cap on it. One query, and one more where somebody has."""
+    limits = _limits(UserCap.objects.filter(pk__in=user_ids, max_in_flight__isnull=False), "max_in_flight")
+    return {pk: Use("max_in_flight", limits[pk], used) for pk, used in _used(limits, caps.in_flight(limits))}
+
+
 def at_cap(user_ids: Collection[int]) -> dict[int, Use]:
-    """Those of these users who have as many in flight as they may. One query, and one more where somebody has a cap."""
-    rows = list(UserCap.objects.filter(pk__in=user_ids, max_in_flight__isnull=False))
-    limits = _limits(rows, "max_in_flight")
-    uses = {pk: Use("max_in_flight", limits[pk], used) for pk, used in _used(limits, caps.in_flight(limits))}
-    return {pk: use for pk, use in uses.items() if use.is_full}
+    """Those of them who have as many in flight as they may."""
+    return {pk: use for pk, use in in_flight(user_ids).items() if use.is_full}
 
 
-def _limits(rows: Collection[UserCap], name: Name) -> dict[int, int]:
+def _limits(rows: Iterable[UserCap], name: Name) -> dict[int, int]:
     """The limits of those that have this cap."""
     return {row.pk: getattr(row, name) for row in rows if getattr(row, name) is not None}
 

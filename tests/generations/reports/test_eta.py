@@ -12,7 +12,7 @@ from generations.lifecycle import State, Status
 from generations.models import Generation
 from generations.reports import eta
 from generations.reports.eta import eta_of, eta_seconds
-from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserFactory
+from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserCapFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -144,6 +144,22 @@ class TestOfAGeneration:
         first, second = GenerationFactory.create(), GenerationFactory.create()
         assert eta_of(first) == pytest.approx(60, abs=1)
         assert eta_of(second) == pytest.approx(90, abs=1)
+
+    def test_counts_the_users_own_under_a_cap_of_his(self) -> None:
+        AccountFactory.create(limit=50)
+        took(30)
+        user = UserCapFactory.create(max_in_flight=2).user
+        GenerationFactory.create(user=user, status=Status.PROCESSING, started_at=timezone.now())
+        first, second, third = (GenerationFactory.create(user=user) for _ in range(3))
+        assert eta_of(first) == pytest.approx(30, abs=1)
+        assert eta_of(second) == pytest.approx(30 + 30 / 2, abs=1)
+        assert eta_of(third) == pytest.approx(30 + 2 * 30 / 2, abs=1)
+        assert eta_of(GenerationFactory.create()) == pytest.approx(30, abs=1), "nobody else waits for it"
+
+    def test_is_none_for_who_may_have_nothing_in_flight(self) -> None:
+        AccountFactory.create()
+        took(30)
+        assert eta_of(GenerationFactory.create(user=UserCapFactory.create(max_in_flight=0).user)) is None
 
     def test_adds_the_rest_of_a_pause(self) -> None:
         AccountFactory.create()
