@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import connections
+from django.db import connection, connections
 
 T = TypeVar("T")
 
@@ -39,3 +40,19 @@ def together(calls: Sequence[Callable[[], T]], *, threads: int | None = None) ->
         for results in pool.map(run, range(number)):
             found |= results
     return [found[index] for index in range(len(calls))]
+
+
+def until_somebody_waits() -> None:
+    """Wait until another connection to this database waits for a lock; for whoever holds one, in its transaction."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with connection.cursor() as cursor:
+            # A transaction sees who is active as it first looked, unless it is told to look again.
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")

@@ -9,6 +9,7 @@ from generations.admin import (
     incident,
     provider_setting,
     schedule,
+    switch,
     unknown_outcome,
     user_cap,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "incident",
     "provider_setting",
     "schedule",
+    "switch",
     "unknown_outcome",
     "user_cap",
 ]

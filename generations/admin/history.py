@@ -25,7 +25,6 @@ from generations.models import (
     HeldBack,
     IdempotencyKey,
     Submission,
-    Switch,
 )
 from generations.signing import content_url
 
@@ -308,11 +307,3 @@ class CallbackNonceAdmin(HistoryAdmin[CallbackNonce]):
 
     list_display = ("nonce", "account", "expires_at")
     list_select_related = ("account",)
-
-
-@admin.register(Switch)
-class SwitchAdmin(HistoryAdmin[Switch]):
-    """What is stopped, by whom and why."""
-
-    list_display = ("key", "reason", "actor", "created_at")
-    ordering = ("-pk",)

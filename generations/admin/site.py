@@ -20,6 +20,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Unknown outcomes", "help", "generations.unknownoutcome"),
             ("Incidents", "warning", "generations.incident"),
             ("Assets", "folder_open", "generations.asset"),
+            ("Switches", "toggle_on", "generations.switch"),
         ),
     ),
     (
@@ -50,7 +51,6 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Inputs", "input", "generations.generationinput"),
             ("Account refusals", "block", "generations.accountexclusion"),
             ("Idempotency keys", "fingerprint", "generations.idempotencykey"),
-            ("Switches", "toggle_on", "generations.switch"),
             ("Callback nonces", "tag", "generations.callbacknonce"),
             ("Heartbeats", "ecg_heart", "generations.heartbeat"),
             ("Held back", "front_hand", "generations.heldback"),

@@ -113,7 +113,7 @@ class Capacity(Answer):
 class Health(Answer):
     """Whether it takes work now."""
 
-    state: Literal["available", "busy", "cooling_down", "unavailable", "no_account"]
+    state: Literal["available", "busy", "cooling_down", "paused", "unavailable", "no_account"]
     detail: str
 
 
@@ -254,6 +254,8 @@ class ProblemAnswer(Answer):
     limit: int | None = Field(default=None, description="user_cap_reached: what the cap allows.")
     used: int | None = Field(default=None, description="user_cap_reached: what you have.")
     resets_at: datetime | None = Field(default=None, description="user_cap_reached: when the next day begins.")
+    reason: str | None = Field(default=None, description="503 `intake_stopped`: why an operator has stopped it.")
+    since: datetime | None = Field(default=None, description="503 `intake_stopped`: when.")
 
 
 class UnknownOutcomeAnswer(Answer):

@@ -8,6 +8,8 @@ from functools import cache
 from accounts.models import Price
 from generations.api.answers import Capacity, Health, InputRole, OperationAnswer, OperationPrice, ProviderAnswer
 from generations.lifecycle import MAKES_IMAGE, Operation
+from generations.models import Switch
+from generations.models.switch import Pauses
 from generations.reports.capacity import Condition, Standing, standings
 from providers import registry
 from providers.params import Params
@@ -22,11 +24,12 @@ def providers(user_id: int) -> list[ProviderAnswer]:
     for price in Price.objects.order_by("model"):
         told = OperationPrice(model=price.model, credits=price.credits)
         prices[price.provider_id, price.operation_type].append(told)
+    pauses = Pauses(Switch.objects.pauses())
     return [
         ProviderAnswer.of(
             id=provider.slug,
             title=provider.title,
-            health=health(accounts[provider.slug]),
+            health=health(accounts[provider.slug], pauses.of_provider(provider.slug)),
             capacity=_capacity(accounts[provider.slug]),
             operations=[
                 operation(name, params).model_copy(update={"prices": prices[provider.slug, name]})
@@ -53,10 +56,12 @@ def operation(name: str, params: type[Params]) -> OperationAnswer:
     )
 
 
-def health(accounts: list[Standing]) -> Health:
+def health(accounts: list[Standing], paused: Switch | None) -> Health:
     """Whether any of these accounts takes work now, in one word and one sentence."""
     if not accounts:
         return Health(state="no_account", detail="No account is set up for you; an operator adds one in the console.")
+    if paused:
+        return Health(state="paused", detail=f"An operator has paused it ({paused.reason}); requests wait for that.")
     free = sum(account.free for account in accounts)
     if free:
         return Health(state="available", detail=f"{free} can start at once.")

@@ -97,7 +97,10 @@ PROBLEMS = {
     415: "Another content type or encoding than the one that is read.",
     422: "This Idempotency-Key was used for another body.",
     429: "Too many requests, or a cap of yours is reached (`user_cap_reached`); Retry-After says when to come back.",
-    503: "The database cannot be reached; Retry-After says when to come back.",
+    503: (
+        "The database cannot be reached, or an operator has stopped intake (`intake_stopped`); Retry-After says when "
+        "to come back."
+    ),
 }
 ALWAYS = (400, 401, 406, 429, 503)
 WRITES = (413, 415)

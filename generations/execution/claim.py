@@ -22,8 +22,9 @@ from generations.conf import limits, seconds
 from generations.execution import caps, process
 from generations.execution.matching import Assignment, Candidate, Capacity, free_slots, match
 from generations.lifecycle import HOLDS_SLOT, Status
-from generations.models import Generation, HeldBack, Submission
+from generations.models import Generation, HeldBack, Submission, Switch
 from generations.models.generation import SUSPECT_AFTER
+from generations.models.switch import Pauses
 
 MATURE_BATCH = 1000
 
@@ -34,48 +35,68 @@ MAY_START = """w.user_id <> ALL(%(passed)s::integer[])
                                                 WHERE f.user_id = c.user_id AND f.status = 'processing')
                        FROM accounts_usercap c WHERE c.user_id = w.user_id), TRUE)"""
 
-# The users who wait are found by jumping from one to the next in the index (generation_due), so that the cost does
-# not grow with how much each has waiting; of the best of them the best rows are read.
+# Who waits with which operation is found by jumping from one pair to the next in the index (generation_due), so that
+# the cost does not grow with how much each has waiting, nor with what is paused. Where a jump lands is the pair's best
+# row; of the best users the best rows are read.
 UNPINNED = f"""
-WITH RECURSIVE waiting(user_id) AS (
-    (SELECT user_id FROM generations_generation
+WITH RECURSIVE waiting(user_id, operation_type, id, priority, not_sent) AS (
+    (SELECT user_id, operation_type, id, priority, not_sent FROM generations_generation
       WHERE provider_id = %(provider)s AND status = 'pending' AND not_before IS NULL AND account_id IS NULL
-      ORDER BY user_id LIMIT 1)
+      ORDER BY user_id, operation_type, priority DESC, id LIMIT 1)
     UNION ALL
-    SELECT (SELECT g.user_id FROM generations_generation g
-             WHERE g.provider_id = %(provider)s AND g.status = 'pending' AND g.not_before IS NULL
-               AND g.account_id IS NULL AND g.user_id > w.user_id
-             ORDER BY g.user_id LIMIT 1)
-      FROM waiting w WHERE w.user_id IS NOT NULL
+    SELECT n.* FROM waiting w
+     CROSS JOIN LATERAL (
+        SELECT g.user_id, g.operation_type, g.id, g.priority, g.not_sent FROM generations_generation g
+         WHERE g.provider_id = %(provider)s AND g.status = 'pending' AND g.not_before IS NULL
+           AND g.account_id IS NULL AND (g.user_id, g.operation_type) > (w.user_id, w.operation_type)
+         ORDER BY g.user_id, g.operation_type, g.priority DESC, g.id LIMIT 1) n
 ), accounts AS (
     SELECT * FROM unnest(%(accounts)s::uuid[], %(owners)s::integer[]) AS a(id, owner_id)
-), heads AS (
-    SELECT w.user_id
-      FROM waiting w
+), going AS (
+    SELECT w.* FROM waiting w
+     WHERE w.operation_type <> ALL(%(paused)s)
+       AND EXISTS (SELECT 1 FROM accounts a WHERE a.owner_id IS NULL OR a.owner_id = w.user_id)
+       AND {MAY_START}
+), best AS (
+    SELECT DISTINCT ON (w.user_id) w.user_id, head.id, head.priority
+      FROM going w
       CROSS JOIN LATERAL (
-        SELECT g.id, g.priority FROM generations_generation g
-         WHERE g.provider_id = %(provider)s AND g.user_id = w.user_id AND g.status = 'pending'
-           AND g.not_before IS NULL AND g.account_id IS NULL AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
+        SELECT w.id, w.priority
+         WHERE (w.not_sent >= %(suspect_after)s) = %(suspects)s
            AND EXISTS (SELECT 1 FROM accounts a
-                        WHERE (a.owner_id IS NULL OR a.owner_id = g.user_id)
+                        WHERE (a.owner_id IS NULL OR a.owner_id = w.user_id)
                           AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
-                                           WHERE e.generation_id = g.id AND e.account_id = a.id))
-         ORDER BY g.priority DESC, g.id LIMIT 1) head
+                                           WHERE e.generation_id = w.id AND e.account_id = a.id))
+        UNION ALL
+        (SELECT g.id, g.priority FROM generations_generation g
+          WHERE g.provider_id = %(provider)s AND g.user_id = w.user_id AND g.operation_type = w.operation_type
+            AND g.status = 'pending' AND g.not_before IS NULL AND g.account_id IS NULL
+            AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
+            AND EXISTS (SELECT 1 FROM accounts a
+                         WHERE (a.owner_id IS NULL OR a.owner_id = g.user_id)
+                           AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
+                                            WHERE e.generation_id = g.id AND e.account_id = a.id))
+          ORDER BY g.priority DESC, g.id LIMIT 1)
+        LIMIT 1) head
+     ORDER BY w.user_id, head.priority DESC, head.id
+), heads AS (
+    SELECT best.user_id
+      FROM best
       LEFT JOIN (SELECT user_id, count(*) AS n FROM generations_generation
                   WHERE provider_id = %(provider)s AND status = 'processing' GROUP BY user_id) busy
-             ON busy.user_id = w.user_id
-     WHERE EXISTS (SELECT 1 FROM accounts a WHERE a.owner_id IS NULL OR a.owner_id = w.user_id)
-       AND {MAY_START}
-     ORDER BY head.priority DESC, coalesce(busy.n, 0), head.id
+             ON busy.user_id = best.user_id
+     ORDER BY best.priority DESC, coalesce(busy.n, 0), best.id
      LIMIT %(size)s
 )
 SELECT c.id, c.user_id, c.priority, NULL::uuid,
        ARRAY(SELECT e.account_id FROM generations_accountexclusion e WHERE e.generation_id = c.id)
   FROM heads h
+  JOIN going w ON w.user_id = h.user_id
   CROSS JOIN LATERAL (
     SELECT g.id, g.user_id, g.priority FROM generations_generation g
-     WHERE g.provider_id = %(provider)s AND g.user_id = h.user_id AND g.status = 'pending'
-       AND g.not_before IS NULL AND g.account_id IS NULL AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
+     WHERE g.provider_id = %(provider)s AND g.user_id = w.user_id AND g.operation_type = w.operation_type
+       AND g.status = 'pending' AND g.not_before IS NULL AND g.account_id IS NULL
+       AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
        AND EXISTS (SELECT 1 FROM accounts a
                     WHERE (a.owner_id IS NULL OR a.owner_id = g.user_id)
                       AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
@@ -83,44 +104,52 @@ SELECT c.id, c.user_id, c.priority, NULL::uuid,
      ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
 """
 
-# The same for those that are pinned to an account: each account's waiting users, and their best rows.
+# The same for those that are pinned to an account: who waits for each with which operation, and their best rows.
 PINNED = f"""
 WITH RECURSIVE accounts AS (
     SELECT * FROM unnest(%(accounts)s::uuid[], %(owners)s::integer[]) AS a(id, owner_id)
-), waiting(account_id, user_id) AS (
-    SELECT a.id, (SELECT g.user_id FROM generations_generation g
-                   WHERE g.account_id = a.id AND g.status = 'pending' AND g.not_before IS NULL
-                   ORDER BY g.user_id LIMIT 1)
-      FROM accounts a
+), waiting(account_id, user_id, operation_type) AS (
+    SELECT a.id, n.user_id, n.operation_type FROM accounts a
+     CROSS JOIN LATERAL (
+        SELECT g.user_id, g.operation_type FROM generations_generation g
+         WHERE g.account_id = a.id AND g.status = 'pending' AND g.not_before IS NULL
+         ORDER BY g.user_id, g.operation_type LIMIT 1) n
     UNION ALL
-    SELECT w.account_id, (SELECT g.user_id FROM generations_generation g
-                           WHERE g.account_id = w.account_id AND g.status = 'pending' AND g.not_before IS NULL
-                             AND g.user_id > w.user_id
-                           ORDER BY g.user_id LIMIT 1)
-      FROM waiting w WHERE w.user_id IS NOT NULL
+    SELECT w.account_id, n.user_id, n.operation_type FROM waiting w
+     CROSS JOIN LATERAL (
+        SELECT g.user_id, g.operation_type FROM generations_generation g
+         WHERE g.account_id = w.account_id AND g.status = 'pending' AND g.not_before IS NULL
+           AND (g.user_id, g.operation_type) > (w.user_id, w.operation_type)
+         ORDER BY g.user_id, g.operation_type LIMIT 1) n
 )
 SELECT c.id, c.user_id, c.priority, c.account_id, ARRAY[]::uuid[]
   FROM waiting w
   JOIN accounts a ON a.id = w.account_id AND (a.owner_id IS NULL OR a.owner_id = w.user_id)
   CROSS JOIN LATERAL (
     SELECT g.id, g.user_id, g.priority, g.account_id FROM generations_generation g
-     WHERE g.account_id = w.account_id AND g.user_id = w.user_id AND g.status = 'pending' AND g.not_before IS NULL
+     WHERE g.account_id = w.account_id AND g.user_id = w.user_id AND g.operation_type = w.operation_type
+       AND g.status = 'pending' AND g.not_before IS NULL
        AND (g.not_sent >= %(suspect_after)s) = %(suspects)s
        AND NOT EXISTS (SELECT 1 FROM generations_accountexclusion e
                         WHERE e.generation_id = g.id AND e.account_id = w.account_id)
      ORDER BY g.priority DESC, g.id LIMIT %(size)s) c
- WHERE {MAY_START}
+ WHERE w.operation_type <> ALL(%(paused)s)
+   AND {MAY_START}
 """
 
 
 def claim(provider_id: str, token: UUID, at_most: int, *, suspects: bool = False) -> list[Submission]:
     """Reserve slots for up to ``at_most`` due Generations of a provider, in one short transaction.
 
-    The Submissions are ``reserved``, owned by ``token`` for a lease, with ``generation`` and ``account`` loaded.
+    What is paused is left where it is. The Submissions are ``reserved``, owned by ``token`` for a lease, with
+    ``generation`` and ``account`` loaded.
     ``suspects``: only Generations whose dispatchers have died (see ``poison``), which are else passed over.
     """
     with transaction.atomic():
-        _lock(provider_id)
+        lock(provider_id)
+        pauses = Pauses(Switch.objects.pauses())
+        if pauses.of_provider(provider_id):
+            return []
         accounts = _accounts(provider_id)
         capacities = [_capacity(account) for account in accounts]
         capacities = [capacity for capacity in capacities if capacity.free]
@@ -131,7 +160,9 @@ def claim(provider_id: str, token: UUID, at_most: int, *, suspects: bool = False
         passed: set[int] = set()
         while capacities and len(submissions) < at_most:
             size = min(at_most - len(submissions), sum(len(capacity.free) for capacity in capacities))
-            candidates = _candidates(provider_id, capacities, size, passed, suspects=suspects)
+            candidates = _candidates(
+                provider_id, capacities, size, paused=pauses.operations, passed=passed, suspects=suspects
+            )
             if not candidates:
                 break
             allowances = caps.allowances({candidate.user_id for candidate in candidates})
@@ -147,9 +178,10 @@ def claim(provider_id: str, token: UUID, at_most: int, *, suspects: bool = False
         return submissions
 
 
-def _lock(provider_id: str) -> None:
+def lock(provider_id: str) -> None:
     """One claimer per provider at a time, until the transaction ends; in a statement of its own, so that the next
-    statement sees what the one before has committed."""
+    statement sees what the one before has committed. Whoever pauses takes it too: no claim is then under way that has
+    not seen the pause."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('darkroom.claim'), hashtext(%s))", [provider_id])
 
@@ -182,13 +214,21 @@ def _capacity(account: Account) -> Capacity:
 
 
 def _candidates(
-    provider_id: str, capacities: Sequence[Capacity], size: int, passed: Collection[int], *, suspects: bool
+    provider_id: str,
+    capacities: Sequence[Capacity],
+    size: int,
+    *,
+    paused: Sequence[str],
+    passed: Collection[int],
+    suspects: bool,
 ) -> list[Candidate]:
-    """The best of what is due and these accounts may serve; nothing of the users that were ``passed`` over."""
+    """The best of what is due and these accounts may serve: nothing of the operations that are ``paused``, nor of the
+    users that were ``passed`` over."""
     values: dict[str, Any] = {
         "provider": provider_id,
         "accounts": [capacity.account_id for capacity in capacities],
         "owners": [capacity.owner_id for capacity in capacities],
+        "paused": paused,
         "size": size,
         "suspects": suspects,
         "suspect_after": SUSPECT_AFTER,

@@ -8,8 +8,9 @@ from typing import Any
 from generations.intake import caps
 from generations.intake.request import Request, Reuse, may_answer, prepare
 from generations.lifecycle import Status
-from generations.models import Generation
+from generations.models import Generation, Switch
 from generations.models.clock import database_now
+from generations.models.switch import Pauses
 from generations.reports.capacity import standings
 from generations.reports.eta import eta_seconds, model_of
 
@@ -37,12 +38,14 @@ def quote(user_id: int, request: Request) -> Quote:
     reuses, conflict = _holder(generation, request.reuse)
     model = model_of(generation.params)
     refused = None if reuses or conflict else caps.would_refuse(user_id, database_now())
+    where = (generation.provider_id, generation.operation_type)
+    paused = Pauses(Switch.objects.pauses()).of(*where)
     return Quote(
         price=0 if reuses else generation.price,
         reuses=reuses,
         conflict=conflict,
         cap_reached=refused.detail if refused else None,
-        eta_seconds=eta_seconds(generation.provider_id, generation.operation_type, model, priority=generation.priority),
+        eta_seconds=None if paused else eta_seconds(*where, model, priority=generation.priority),
         accounts=_accounts(user_id, request),
     )
 

@@ -20,8 +20,8 @@ from accounts.models import Account
 from generations import wakeups
 from generations.conf import limits, seconds
 from generations.fingerprint import fingerprint
-from generations.intake import caps
-from generations.intake.errors import Conflict, KeyReused, NotFound, PaymentRequired
+from generations.intake import caps, switches
+from generations.intake.errors import Conflict, KeyReused, NotFound, PaymentRequired, Unavailable
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
@@ -78,10 +78,14 @@ def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = 
     """Accept a request, or answer it with what is there.
 
     Raises:
-        Invalid, NotFound, Conflict, KeyReused, PaymentRequired, CapReached: nothing was changed.
+        Invalid, NotFound, Conflict, KeyReused, PaymentRequired, CapReached, Unavailable: nothing was changed.
     """
     if idempotency is not None and (replay := _replay(user_id, idempotency)):
         return replay
+    if any(ref.url for ref in request.inputs):
+        _, stopped = switches.look()
+        if stopped:
+            raise stopped  # nothing is fetched for what is not accepted
     prepared = prepare(user_id, request)
     try:
         return store(prepared, request.reuse, idempotency=idempotency, actor=actor)
@@ -137,6 +141,7 @@ def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None =
     Raises:
         Conflict: ``possibly_billed``: an earlier attempt at the same request ended and may still be billed.
         PaymentRequired, CapReached, KeyReused: nothing was changed.
+        Unavailable: intake is stopped, and nothing that is there answers the request.
     """
     generation = prepared.generation
     generation.active_fingerprint = None if reuse == "none" else generation.fingerprint
@@ -144,7 +149,9 @@ def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None =
     with transaction.atomic():
         cap = caps.lock(generation.user_id)
         for _ in range(ROUNDS):
-            now = database_now()
+            now, stopped = switches.look()
+            if stopped:
+                return _only_answered(generation, reuse, idempotency, now, stopped)
             start = max(now, generation.scheduled_at) if generation.scheduled_at else now
             generation.created_at = now
             generation.queue_until = start + seconds(limits().queue_ttl)
@@ -161,6 +168,20 @@ def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None =
                     _remember(idempotency, answer, reused=True, now=now)
                 return Accepted(answer, reused=True)
         raise Conflict("try_again", "The same request is being changed at this moment. Send it again.")
+
+
+def _only_answered(
+    generation: Generation, reuse: Reuse, idempotency: Idempotency | None, now: datetime, stopped: Unavailable
+) -> Accepted:
+    """Intake is stopped: what is there already answers all the same; nothing is made, and nobody's claim taken away."""
+    if reuse == "none":
+        raise stopped
+    holder = Generation.objects.filter(user_id=generation.user_id, active_fingerprint=generation.fingerprint).first()
+    if holder is None or not may_answer(holder, reuse, now):
+        raise stopped
+    if idempotency is not None:
+        _remember(idempotency, holder, reused=True, now=now)
+    return Accepted(holder, reused=True)
 
 
 def _insert(generation: Generation) -> bool:

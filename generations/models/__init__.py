@@ -11,7 +11,7 @@ from generations.models.idempotency_key import IdempotencyKey
 from generations.models.incident import Incident
 from generations.models.provider_setting import ProviderSetting
 from generations.models.submission import AccountExclusion, Submission
-from generations.models.switch import Switch
+from generations.models.switch import Switch, SwitchChange
 from generations.models.unknown_outcome import UnknownOutcome
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "ProviderSetting",
     "Submission",
     "Switch",
+    "SwitchChange",
     "UnknownOutcome",
 ]

@@ -112,15 +112,15 @@ class Generation(models.Model):
             ),
         ]
         indexes = [
-            # the claim: each waiting user's best due rows, however many others wait
+            # the claim: the best due rows of each waiting user and operation, however many others wait
             models.Index(
-                fields=["provider_id", "user", "-priority", "id"],
+                fields=["provider_id", "user", "operation_type", "-priority", "id"],
                 name="generation_due",
                 condition=Q(status="pending", not_before=None, account=None),
             ),
             # the claim: the due rows that wait for one account
             models.Index(
-                fields=["account", "user", "-priority", "id"],
+                fields=["account", "user", "operation_type", "-priority", "id"],
                 name="generation_due_pinned",
                 condition=Q(status="pending", not_before=None, account__isnull=False),
             ),

@@ -8,13 +8,15 @@ from typing import Any
 
 from generations.conf import limits
 from generations.lifecycle import Status
-from generations.models import Generation, Heartbeat, Submission
+from generations.models import Generation, Heartbeat, Submission, Switch
 from generations.models.clock import database_now
+from generations.models.switch import Pauses
 from generations.reports import overview
 from generations.reports.capacity import Standing, standings
 from generations.reports.eta import MOST_AHEAD, count_ahead, eta_of
 from generations.reports.sentences import provider_title, reason
 from generations.reports.spans import relative, span
+from generations.reports.switches import told, with_names
 from generations.reports.timeline import timeline
 from generations.reports.usage import Use, at_cap
 from generations.reports.waiting import WaitReason
@@ -28,6 +30,7 @@ WAITS = {
     WaitReason.BACKING_OFF: "an attempt failed, and the next one follows after a pause",
     WaitReason.NO_CAPACITY: "every slot of the accounts that may serve it is in use",
     WaitReason.COOLING_DOWN: "every account that may serve it is cooling down or out of balance",
+    WaitReason.PAUSED: "it is paused",
     WaitReason.USER_CAP: "its user has as many in flight as the user's cap allows",
     WaitReason.DAILY_CAP: "every account that may serve it has reached its cap for today (UTC)",
     WaitReason.HELD_BACK: "nothing new is sent until finished results can be kept up with again",
@@ -42,14 +45,16 @@ def explain(generation: Generation) -> dict[str, Any]:
     """Everything that a person asks about one Generation, JSON-able; times in ISO 8601, UTC.
 
     Keys: ``generation`` (what it is), ``summary`` (one sentence), ``waiting`` (None, or the reason, the accounts
-    with why each can't take it, and how many go first), ``next`` (what comes, soonest first: ``text, at,
-    in_seconds``), ``attempts`` (each with the process that ran it), ``story`` (the timeline), ``eta_seconds``.
+    with why each can't take it, how many go first, and for a paused one the switch), ``next`` (what comes, soonest
+    first: ``text, at, in_seconds``), ``attempts`` (each with the process that ran it), ``story`` (the timeline),
+    ``eta_seconds``.
     """
     now = database_now()
     story = timeline(generation)
     attempts = list(generation.submissions.select_related("account").order_by("number"))
     open_ones = [attempt for attempt in attempts if attempt.is_open]
     waiting = _waiting(generation) if generation.status == Status.PENDING else None
+    paused = waiting is not None and waiting["reason"] == WaitReason.PAUSED
     tick = Heartbeat.objects.filter(name="tick").first()
     coming = [
         *_next_of_generation(generation, waiting, open_ones),
@@ -66,7 +71,7 @@ def explain(generation: Generation) -> dict[str, Any]:
             {"text": text, "at": _iso(at), "in_seconds": round((at - now).total_seconds(), 1) if at else None}
             for text, at in coming
         ],
-        "eta_seconds": eta_of(generation, now=now),
+        "eta_seconds": None if paused else eta_of(generation, now=now),
         "attempts": [_attempt(attempt) for attempt in attempts],
         "story": story,
         "now": _iso(now),
@@ -137,13 +142,16 @@ def _waiting(generation: Generation) -> dict[str, Any]:
         )
         if account.belongs_to(generation)
     ]
+    pauses = Pauses(with_names(Switch.objects.pauses()))
     full = at_cap([generation.user_id])
-    why = wait_reason(generation, accounts, full)
+    why = wait_reason(generation, accounts, pauses, full)
+    switch = pauses.of(generation.provider_id, generation.operation_type) if why == WaitReason.PAUSED else None
     use = full.get(generation.user_id)
     ahead = count_ahead(generation)
     return {
         "reason": why,
-        "text": _why(why, use),
+        "text": _paused(switch) if switch else _why(why, use),
+        "paused": told(switch).as_dict() if switch else None,
         "ahead": ahead,
         "ahead_is_at_least": ahead >= MOST_AHEAD,
         "returns_at": _iso(_returns_at(generation, accounts)) if why in RETURNING else None,
@@ -157,6 +165,13 @@ def _why(reason: WaitReason | None, use: Use | None) -> str:
         return "it is due, and the next claim takes it"
     numbers = f" ({use.used:,} of {use.limit:,})" if reason == WaitReason.USER_CAP and use else ""
     return WAITS[reason] + numbers
+
+
+def _paused(switch: Switch) -> str:
+    """Who paused it, since when and why."""
+    paused = told(switch)
+    since = f"{switch.created_at:%Y-%m-%d %H:%M} UTC"
+    return f"{paused.title} is paused by {paused.who} since {since} ({paused.reason.rstrip('.')})"
 
 
 def _account(account: Standing, generation: Generation) -> dict[str, Any]:
@@ -241,30 +256,34 @@ def _next_of_generation(
             yield "Its deadline: the provider is asked a last time, then it fails", generation.deadline_at
         if generation.cancel_at:
             yield "Its cancel takes effect, unless a result arrives before", generation.cancel_at
-    if waiting is None:
-        return
-    yield from _start(generation, waiting)
-    yield "It fails with queue_timeout if it still waits", generation.queue_until
+    if waiting is not None:
+        yield from _start(generation, waiting)
+        yield "It fails with queue_timeout if it still waits", generation.queue_until
 
 
 def _start(generation: Generation, waiting: dict[str, Any]) -> Iterator[Step]:
-    """What a pending one starts after."""
+    """When one that waits starts."""
     if generation.not_before is not None:
         yield "It becomes due", generation.not_before
-    elif waiting["reason"] is None:
-        yield "The next claim takes it (a tick comes every 5 s)", None
-    elif waiting["reason"] == WaitReason.NO_CAPACITY:
-        at_least = "at least " if waiting["ahead_is_at_least"] else ""
-        yield f"It starts when a slot comes free and it is its turn; {at_least}{waiting['ahead']} may go first", None
-    elif waiting["reason"] == WaitReason.USER_CAP:
-        yield "It starts when one of its user's is through, or an operator raises the cap", None
-    elif waiting["reason"] in RETURNING and waiting["returns_at"]:
-        yield "The first of its accounts comes back", datetime.fromisoformat(waiting["returns_at"])
-    elif waiting["reason"] == WaitReason.HELD_BACK:
-        for one in waiting["held_back"]:
-            yield f"It starts when this is over: {one['text'].lower()} ({one['detail'].rstrip('.')})", None
-    elif waiting["reason"] == WaitReason.NO_ACCOUNT:
-        yield "It starts when an operator adds or switches on an account that may serve it", None
+        return
+    match waiting["reason"]:
+        case None:
+            yield "The next claim takes it (a tick comes every 5 s)", None
+        case WaitReason.NO_CAPACITY:
+            ahead = f"{'at least ' if waiting['ahead_is_at_least'] else ''}{waiting['ahead']}"
+            yield f"It starts when a slot comes free and it is its turn; {ahead} may go first", None
+        case WaitReason.USER_CAP:
+            yield "It starts when one of its user's is through, or an operator raises the cap", None
+        case WaitReason.PAUSED:
+            key = waiting["paused"]["key"]
+            yield f"It starts when somebody lifts the pause, in the console or by: manage.py switch off {key}", None
+        case WaitReason.HELD_BACK:
+            for one in waiting["held_back"]:
+                yield f"It starts when this is over: {one['text'].lower()} ({one['detail'].rstrip('.')})", None
+        case WaitReason.NO_ACCOUNT:
+            yield "It starts when an operator adds or switches on an account that may serve it", None
+        case _ if waiting["returns_at"]:
+            yield "The first of its accounts comes back", datetime.fromisoformat(waiting["returns_at"])
 
 
 def _next_of(attempt: Submission) -> Iterator[Step]:

@@ -206,9 +206,9 @@ SELECT 'submission', id::text, 'is ' || state || ', and its lease expired at ' |
 """
 
 # A slot that was freed a moment ago is about to be used; one whose account has just come back (a cooldown is over, a
-# new day has begun) and one that a user's cap has just made room for too: all get the same time. A retry is due since
-# its delay was over, anything else since it was accepted, scheduled for, or woken. While the house holds back, nothing
-# is sent.
+# new day has begun), one that a user's cap has just made room for, and one whose pause has just been lifted too: all
+# get the same time. What is paused may wait, and while the house holds back, nothing is sent. A retry is due since its
+# delay was over, anything else since it was accepted, scheduled for, or woken.
 DUE_LEFT = f"""
 WITH recently AS MATERIALIZED (
     SELECT account_id, count(*) AS freed
@@ -252,6 +252,13 @@ SELECT 'generation', g.id::text, 'is due, and ' || f.provider_id || '/' || f.lab
    AND g.user_id NOT IN (SELECT user_id FROM full_users)
    AND NOT EXISTS (SELECT 1 FROM generations_heldback h
                     WHERE h.ended_at IS NULL OR h.ended_at > now() - {DUE_LATE})
+   AND NOT EXISTS (
+         SELECT 1
+           FROM (SELECT key FROM generations_switch
+                  UNION ALL
+                 SELECT key FROM generations_switchchange WHERE NOT turned_on AND at > now() - {DUE_LATE}) AS pause
+          WHERE pause.key IN ('dispatch', 'dispatch:provider:' || g.provider_id,
+                              'dispatch:operation:' || g.operation_type))
 """
 
 TRIGGERS = """

@@ -27,7 +27,7 @@ LATE_AFTER_SECONDS = {"tick": 15, "poll": 6}
 
 
 def overview() -> dict[str, Any]:
-    """All of it, JSON-able (times in ISO 8601), in thirteen queries or fewer.
+    """All of it, JSON-able (times in ISO 8601), in fourteen queries or fewer.
 
     Keys: ``now, counts, collecting, accounts, failures, heartbeats, incidents_unseen, held_back, oldest_waiting``;
     each is described by the function of the same name below.

@@ -16,7 +16,7 @@ from generations.lifecycle import LIVE, Status
 from generations.models import Asset, Event, Generation, GenerationInput, Submission
 from generations.reports.answers import AssetAnswer, AttemptAnswer, GenerationAnswer, InputAnswer, Links
 from generations.reports.eta import eta_of
-from generations.reports.waiting import wait_reasons
+from generations.reports.waiting import WaitReason, wait_reasons
 from generations.signing import content_url
 
 PATH = "/api/v1/generations"
@@ -48,7 +48,8 @@ def one(here: str, row: Generation, *, reused: bool | None = None) -> Generation
     if reused is not None:
         beside.reused = reused
         return _generation(here, row, beside)
-    eta = eta_of(row) if row.is_live else None
+    knowable = row.is_live and beside.wait_reason != WaitReason.PAUSED
+    eta = eta_of(row) if knowable else None
     return _generation(here, row, beside, eta=None if eta is None else round(eta))
 
 

@@ -7,7 +7,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from generations.lifecycle import Status
-from generations.models import Generation
+from generations.models import Generation, Switch
+from generations.models.switch import Pauses
 from generations.reports.capacity import Condition, Standing, standings
 from generations.reports.usage import at_cap
 
@@ -22,27 +23,33 @@ class WaitReason(StrEnum):
     USER_CAP = "user_cap"
     DAILY_CAP = "daily_cap"
     HELD_BACK = "held_back"
+    PAUSED = "paused"
     NO_ACCOUNT = "no_account"
 
 
 def wait_reasons(generations: Sequence[Generation]) -> dict[UUID, str | None]:
-    """The reason of each Generation of a page, in at most three queries for all of them.
+    """The reason of each Generation of a page, in at most four queries for all of them.
 
     None: it does not wait (it runs, has ended, or is due and a slot is free for it: the next claim takes it).
     """
     due = [row for row in generations if row.status == Status.PENDING and row.not_before is None]
     accounts: list[Standing] = []
     full: Container[int] = ()
+    pauses = Pauses(Switch.objects.pauses() if due else ())
     if due:
         users = {row.user_id for row in due}
         accounts = standings(providers={row.provider_id for row in due}, users=users, generations=due)
         full = at_cap(users)
-    return {generation.pk: reason(generation, accounts, full) for generation in generations}
+    return {generation.pk: reason(generation, accounts, pauses, full) for generation in generations}
 
 
-def reason(generation: Generation, accounts: Iterable[Standing], full: Container[int] = ()) -> WaitReason | None:
-    """Why this one waits, given how the Accounts stand and which users have as many in flight as they may (``full``).
+def reason(
+    generation: Generation, accounts: Iterable[Standing], pauses: Pauses, full: Container[int] = ()
+) -> WaitReason | None:
+    """Why this one waits, given how the Accounts stand, what is paused, and which users have as many in flight as they
+    may (``full``).
 
+    ``paused``: a person has paused it; however the Accounts stand, it does not start before that is lifted.
     ``no_account``: none may serve it that is on and accepted by its provider with balance left, or every one that
     may refused it. ``user_cap``: its user has as many in flight as he may, whatever is free. ``cooling_down``: all
     that could are cooling down or exhausted, and come back by themselves; ``daily_cap``: they come back at midnight
@@ -54,6 +61,8 @@ def reason(generation: Generation, accounts: Iterable[Standing], full: Container
     if generation.not_before is not None:
         scheduled = generation.scheduled_at is not None and generation.not_before <= generation.scheduled_at
         return WaitReason.SCHEDULED if scheduled else WaitReason.BACKING_OFF
+    if pauses.of(generation.provider_id, generation.operation_type):
+        return WaitReason.PAUSED
     able = [account for account in accounts if account.serves(generation)]
     usable = [account for account in able if account.usable]
     returning = [account for account in able if account.comes_back]

@@ -15,5 +15,5 @@ class ProviderListView(ApiView):
 
     @docs.list_providers
     def get(self, given: Request) -> Response:
-        """All providers with the JSON Schemas of their operations, health and capacity. Two queries."""
+        """All providers with the JSON Schemas of their operations, health and capacity. Three queries."""
         return answer(ProviderList.of(results=catalogue.providers(caller(given).pk)))

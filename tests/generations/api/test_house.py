@@ -108,7 +108,7 @@ def test_lists_providers_in_a_constant_number_of_queries(
 ) -> None:
     AccountFactory.create_batch(5)
     AccountFactory.create_batch(5, provider_id="modelslab")
-    with django_assert_num_queries(3):  # the token, the accounts, the prices
+    with django_assert_num_queries(4):  # the token, the accounts, the prices, the pauses
         provider(api)
 
 

@@ -17,10 +17,12 @@ from accounts.models import Account
 from generations.execution import claim as claiming
 from generations.execution.claim import claim, extend_leases, mature
 from generations.intake.cancel import cancel
+from generations.intake.switches import turn_off, turn_on
 from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Generation, Submission
 from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserCapFactory, UserFactory
 from tests.generations.execution.studio import at_once
+from tests.together import until_somebody_waits
 
 db = pytest.mark.django_db
 together = pytest.mark.django_db(transaction=True)
@@ -225,12 +227,19 @@ def test_renews_only_leases_that_still_run() -> None:
 # --- at once --------------------------------------------------------------------------------------
 
 
+def patiently_take() -> list[UUID]:
+    """Two of them; the turn comes when it comes, however busy the machine is."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '60s'; SET statement_timeout = '60s'")
+    return take(2)
+
+
 @together
 def test_never_gives_a_slot_twice_to_thirty_two_claimers_nor_calls_it_full_while_it_is_not() -> None:
     account = AccountFactory.create(limit=40)
     user = UserFactory.create()
     waiting(user, 64)
-    results = at_once(*[lambda: take(2)] * 32)
+    results = at_once(*[patiently_take] * 32)
     assert not [one for one in results if isinstance(one, Exception)]
     taken = [generation for one in results for generation in one]
     assert len(taken) == len(set(taken)) == 40
@@ -255,6 +264,84 @@ def test_never_runs_what_was_cancelled_at_the_same_moment() -> None:
     assert not Submission.objects.open().exists()
 
 
+def pause(key: str) -> None:
+    assert turn_on(key, reason="the provider asked for it", actor="admin:1")
+
+
+@db
+@pytest.mark.parametrize("key", ["dispatch", "dispatch:provider:pixverse", "dispatch:operation:text_to_video"])
+def test_takes_nothing_of_what_is_paused_until_that_is_lifted(key: str) -> None:
+    account = AccountFactory.create()
+    user = UserFactory.create()
+    both = ids(*waiting(user), *waiting(user, account=account))
+    pause(key)
+    assert take() == []
+    assert Generation.objects.filter(status=Status.PENDING, started_at=None, not_sent=0).count() == 2
+    turn_off(key, reason="it is well again", actor="admin:1")
+    assert set(take()) == both
+
+
+@db
+@pytest.mark.parametrize("key", ["intake", "dispatch:provider:modelslab", "dispatch:operation:fusion"])
+def test_takes_what_another_switch_is_about(key: str) -> None:
+    AccountFactory.create()
+    [one] = waiting(UserFactory.create())
+    pause(key)
+    assert take() == [one.pk]
+
+
+@db
+@pytest.mark.parametrize("pinned", [False, True])
+def test_is_not_hidden_by_what_is_paused(pinned: bool) -> None:
+    """Older, of higher priority, more than there are slots, of the same user and of others."""
+    account = AccountFactory.create(limit=2)
+    fields = {"account": account} if pinned else {}
+    user = UserFactory.create()
+    for owner in (user, UserFactory.create(), UserFactory.create()):
+        waiting(owner, 3, operation_type="fusion", priority=9, **fields)
+    two = waiting(user, 2, priority=0, **fields)
+    pause("dispatch:operation:fusion")
+    assert set(take()) == ids(*two)
+
+
+@db
+def test_serves_users_fairly_over_all_their_operations() -> None:
+    AccountFactory.create(limit=4)
+    many, one = UserFactory.create(), UserFactory.create()
+    kinds = ("fusion", "image_to_video", "video_extend")
+    mine = [generation for kind in kinds for generation in waiting(many, 2, operation_type=kind)]
+    [single] = waiting(one)
+    assert set(take()) == ids(*mine[:3], single)
+
+
+@together
+def test_lets_no_claim_be_under_way_that_has_not_seen_a_pause() -> None:
+    """A claim that began before is waited for; one that begins after takes nothing."""
+    AccountFactory.create(limit=1)
+    [one, _] = waiting(UserFactory.create(), 2)
+    order: list[str] = []
+
+    def slow_claim() -> list[UUID]:
+        with transaction.atomic():
+            claiming.lock("pixverse")
+            locked.set()
+            until_somebody_waits()
+            taken = take()
+            order.append("claimed")
+        return taken
+
+    def pause_meanwhile() -> list[UUID]:
+        locked.wait(10)
+        pause("dispatch")
+        order.append("paused")
+        return take()
+
+    locked = threading.Event()
+    results = at_once(slow_claim, pause_meanwhile)
+    assert sorted(results, key=len) == [[], [one.pk]]
+    assert order[-1] == "paused"
+
+
 @together
 def test_passes_over_one_that_somebody_has_locked() -> None:
     AccountFactory.create(limit=1)
@@ -271,8 +358,9 @@ def test_passes_over_one_that_somebody_has_locked() -> None:
 
 
 def buffers(query: str, values: dict[str, Any]) -> int:
-    """How many pages PostgreSQL looks at for a query."""
+    """How many pages PostgreSQL looks at for a query, by its indexes also while there is little to read."""
     with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + query, values)
         plan = cursor.fetchone()[0][0]["Plan"]
         return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
@@ -293,18 +381,18 @@ def test_costs_the_same_however_many_wait(query: str, capped: bool) -> None:
         "accounts": [account.pk],
         "owners": [None],
         "size": 10,
+        "paused": ["fusion"],
         "suspects": False,
         "suspect_after": 2,
         "passed": [],
     }
 
-    def fill(count: int) -> None:
-        template = GenerationFactory.build(user=users[0], account=pinned)
+    def fill(count: int, operation_type: str = "text_to_video") -> None:
         Generation.objects.bulk_create(
             Generation(
                 user=users[number % 5],
                 provider_id="pixverse",
-                operation_type=template.operation_type,
+                operation_type=operation_type,
                 params={"prompt": "p"},
                 raw_params={"prompt": "p"},
                 fingerprint="f" * 64,
@@ -318,5 +406,7 @@ def test_costs_the_same_however_many_wait(query: str, capped: bool) -> None:
 
     fill(200)
     few = buffers(query, values)
-    fill(4000)
+    fill(2000)
+    assert buffers(query, values) < few * 3
+    fill(2000, "fusion")
     assert buffers(query, values) < few * 3

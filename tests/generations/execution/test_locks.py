@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from generations.execution import recording, settle
 from generations.execution.dispatch import send
@@ -16,24 +15,9 @@ from generations.models import Submission
 from providers.base import SubmitResult
 from providers.errors import Refused
 from tests.factories import SubmissionFactory
-from tests.together import together
+from tests.together import together, until_somebody_waits
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hints")]
-
-
-def _wait_until_somebody_waits(pid_of: threading.Event) -> None:
-    """Until another connection of this database waits for a lock."""
-    end = time.monotonic() + 10
-    assert pid_of.wait(10)
-    while time.monotonic() < end:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if cursor.fetchone()[0]:
-                return
-        time.sleep(0.01)
-    raise AssertionError("nobody waits")
 
 
 def _against(mine: Submission, other: Callable[[], object]) -> list[object]:
@@ -44,7 +28,7 @@ def _against(mine: Submission, other: Callable[[], object]) -> list[object]:
         with transaction.atomic():
             settle.lock([mine.generation_id])
             started.set()
-            _wait_until_somebody_waits(started)
+            until_somebody_waits()
             return Submission.objects.filter(pk=mine.pk).update(raw_status="taken")
 
     def run() -> object:
@@ -70,7 +54,7 @@ def test_does_not_deadlock_a_cancel_with_what_a_wave_records() -> None:
         with transaction.atomic():
             settle.lock([refused.generation_id])
             started.set()
-            _wait_until_somebody_waits(started)
+            until_somebody_waits()
             return Submission.objects.filter(pk=accepted.pk).update(raw_status="taken")
 
     def record() -> None:

@@ -18,8 +18,18 @@ from accounts import credits
 from accounts.credits import Movement
 from accounts.models import LedgerEntry, UserCap, Wallet
 from generations.intake import ledger
+from generations.intake.switches import turn_off, turn_on
 from generations.lifecycle import State, Status
-from generations.models import AccountExclusion, Asset, Event, Generation, Heartbeat, HeldBack, Submission
+from generations.models import (
+    AccountExclusion,
+    Asset,
+    Event,
+    Generation,
+    Heartbeat,
+    HeldBack,
+    Submission,
+    SwitchChange,
+)
 from generations.reports import audit
 from generations.storage import open_key
 from tests.factories import (
@@ -427,6 +437,24 @@ class TestDueBesideAFreeSlot:
         older(GenerationFactory.create())
         SubmissionFactory.create(account=account)
         assert broken() == {}
+
+    @pytest.mark.parametrize("key", ["dispatch", "dispatch:provider:pixverse", "dispatch:operation:text_to_video"])
+    def test_is_no_defect_while_it_is_paused_nor_a_moment_after(self, key: str) -> None:
+        self.idle_account()
+        left = older(GenerationFactory.create())
+        turn_on(key, reason="a drill", actor="test")
+        assert broken() == {}
+        turn_off(key, reason="it is over", actor="test")
+        assert broken() == {}
+        SwitchChange.objects.update(at=timezone.now() - timedelta(seconds=50))
+        assert broken() == {"I13": {str(left.pk)}}
+
+    def test_is_found_beside_a_pause_of_something_else(self) -> None:
+        self.idle_account()
+        left = older(GenerationFactory.create())
+        for key in ("intake", "dispatch:provider:modelslab", "dispatch:operation:fusion"):
+            turn_on(key, reason="a drill", actor="test")
+        assert broken() == {"I13": {str(left.pk)}}
 
     def test_counts_from_the_end_of_a_retrys_pause(self) -> None:
         self.idle_account()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from generations.intake.switches import turn_on
 from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Generation, Heartbeat, Submission
 from generations.reports.explain import explain
@@ -18,6 +20,7 @@ from tests.factories import (
     GenerationFactory,
     SubmissionFactory,
     UserCapFactory,
+    UserFactory,
     completed_generation,
 )
 
@@ -63,6 +66,30 @@ def test_says_that_a_free_slot_will_take_it() -> None:
     assert told["summary"].startswith("It is about to start")
     assert only(steps(generation), "next claim") is None
     assert only(steps(generation), "queue_timeout") == pytest.approx(7 * 86400, abs=5)
+
+
+def test_says_who_has_paused_it_since_when_and_why() -> None:
+    AccountFactory.create()
+    person = UserFactory.create(username="mina")
+    turn_on("dispatch:provider:pixverse", reason="They bill twice today.", actor=f"admin:{person.pk}")
+    generation = GenerationFactory.create()
+    told = explain(generation)
+    assert told["waiting"]["reason"] == "paused"
+    assert told["waiting"]["paused"]["actor"] == f"admin:{person.pk}"
+    words = r"Dispatch to Pixverse is paused by mina since 20\d\d-\d\d-\d\d \d\d:\d\d UTC \(They bill twice today\)\.$"
+    assert re.search(words, told["summary"])
+    assert only(steps(generation), "manage.py switch off dispatch:provider:pixverse") is None
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_guesses_no_end_of_what_is_paused() -> None:
+    AccountFactory.create(limit=1)
+    completed_generation(params={"prompt": "p"})
+    generation = GenerationFactory.create()
+    assert explain(generation)["eta_seconds"] is not None
+    turn_on("dispatch", reason="an upgrade", actor="command:drain/ops")
+    assert explain(generation)["eta_seconds"] is None
+    assert "paused by ops (manage.py drain)" in explain(generation)["summary"]
 
 
 def test_says_for_each_account_why_it_cannot_take_it() -> None:

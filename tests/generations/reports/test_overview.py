@@ -116,4 +116,4 @@ def test_costs_the_same_number_of_queries_whatever_there_is() -> None:
         GenerationFactory.create()
         GenerationFactory.create(status=Status.FAILED)
         Incident.objects.create(kind=Incident.Kind.STORAGE)
-    assert cost() == few <= 13
+    assert cost() == few <= 14

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import Account, UserCap
 from generations.lifecycle import State, Status
-from generations.models import AccountExclusion, Generation
+from generations.models import AccountExclusion, Generation, Switch
 from generations.reports.capacity import Condition, Standing, standings
 from generations.reports.waiting import wait_reasons
 from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserCapFactory, UserFactory
@@ -125,6 +125,23 @@ def test_gives_an_exhausted_account_that_is_due_for_another_try_one_at_a_time() 
     assert reason(waiting) == "no_capacity"
 
 
+@pytest.mark.parametrize("key", ["dispatch", "dispatch:provider:pixverse", "dispatch:operation:text_to_video"])
+def test_says_paused_whatever_else_keeps_it(key: str) -> None:
+    Switch.objects.create(key=key, reason="too dear", actor="admin:1")
+    assert reason(GenerationFactory.create()) == "paused"
+    AccountFactory.create()
+    assert reason(GenerationFactory.create()) == "paused"
+
+
+def test_says_paused_of_nothing_that_waits_for_a_time_or_is_something_else() -> None:
+    AccountFactory.create(provider_id="modelslab")
+    for key in ("intake", "dispatch:provider:pixverse", "dispatch:operation:fusion"):
+        Switch.objects.create(key=key, reason="too dear", actor="admin:1")
+    assert reason(GenerationFactory.create(not_before=timezone.now() + LATER)) == "backing_off"
+    assert reason(GenerationFactory.create(provider_id="modelslab")) is None
+    assert reason(GenerationFactory.create(provider_id="modelslab", operation_type="fusion")) == "paused"
+
+
 def capped(in_flight: int) -> User:
     """A user who has as many in flight as he may."""
     user: User = UserCapFactory.create(max_in_flight=in_flight).user
@@ -197,16 +214,16 @@ def test_says_below_its_floor_rather_than_exhausted_and_that_nothing_brings_it_b
     assert reason(GenerationFactory.create()) == "no_account"
 
 
-def test_answers_a_page_in_three_queries(django_assert_num_queries: Any) -> None:
+def test_answers_a_page_in_four_queries(django_assert_num_queries: Any) -> None:
     for _ in range(3):
         fill(AccountFactory.create(limit=2))
     AccountFactory.create(provider_id="modelslab", cooldown_until=timezone.now() + LATER)
     page = [GenerationFactory.create(provider_id=slug) for slug in ("pixverse", "modelslab") for _ in range(10)]
     AccountExclusion.objects.create(generation=page[0], account=Account.objects.all()[0], code="provider_auth")
-    with django_assert_num_queries(2):  # the accounts, the caps
+    with django_assert_num_queries(3):  # the accounts, the caps, the pauses
         reasons = wait_reasons(page)
     UserCapFactory.create(user=page[0].user, max_in_flight=5)
-    with django_assert_num_queries(3):  # and what those with caps have in flight
+    with django_assert_num_queries(4):  # and what those with caps have in flight
         wait_reasons(page)
     assert sorted(set(map(str, reasons.values()))) == ["cooling_down", "no_capacity"]
     with django_assert_num_queries(0):
