@@ -12,13 +12,14 @@ from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-QUEUES = ("dispatch", "poll", "collect", "maintenance")
+QUEUES = ("dispatch", "poll", "collect", "deliver", "maintenance")
 
 # Seconds between two messages; each expires after its interval, and overlapping ones do no harm.
 BEAT: dict[str, tuple[str, float]] = {
     "tick": ("generations.tasks.tick", 5),
     "poll": ("generations.tasks.poll", 2),
     "collect": ("generations.tasks.collect", 5),
+    "deliver": ("generations.tasks.deliver", 5),
     "refresh_credits": ("generations.tasks.refresh_credits", 60),
     "compare_balances": ("generations.tasks.compare_balances", 3600),
     "reconcile": ("generations.tasks.reconcile", 60),
@@ -48,6 +49,7 @@ app.conf.update(
         "generations.tasks.dispatch": {"queue": "dispatch"},
         "generations.tasks.poll": {"queue": "poll"},
         "generations.tasks.collect": {"queue": "collect"},
+        "generations.tasks.deliver": {"queue": "deliver"},  # slow endpoints of users hold up nothing else
     },
     task_create_missing_queues=True,
     broker_connection_retry_on_startup=True,

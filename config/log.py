@@ -75,6 +75,8 @@ def configure(*, json: bool, level: str) -> dict[str, Any]:
             # line of its own with the whole path for each answer from 400 on.
             "django.request": {"level": "CRITICAL"},
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+            # At DEBUG it writes whole URLs, with whatever they open.
+            "urllib3": {"level": "INFO"},
             # One line per message of the beat, in every process that it passes: too much to find anything in.
             "celery.beat": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},

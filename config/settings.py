@@ -35,6 +35,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Where users and providers reach this instance; callbacks are asked for only when it is set.
 PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+# Where users' webhooks may go although it is a private address: scheme://host:port each.
+WEBHOOK_ALLOWED_ORIGINS = env.list("WEBHOOK_ALLOWED_ORIGINS", default=[])
 
 if PRODUCTION:
     if DEBUG:
@@ -189,6 +191,9 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    # Several nouns have a state; each set of them gets a name of its own in the schema.
+    "ENUM_NAME_OVERRIDES": {"DeliveryState": ["pending", "delivered", "failed"]},
+    "COMPONENT_SPLIT_PATCH": False,  # a change has a body of its own already
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

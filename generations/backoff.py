@@ -24,6 +24,17 @@ def retry_delay(
     return max(delay, wished)
 
 
+def delivery_delay(
+    n: int, *, left: float, base: float, cap: float, retry_after: float | None = None, jitter: Callable[[], float]
+) -> float | None:
+    """Seconds until the next try of a webhook after its ``n``-th failure (``n`` starts at 0); None: no further one.
+
+    As ``retry_delay``, with Retry-After believed up to ``cap``. ``left`` is how long it is tried at all, from now.
+    """
+    delay = retry_delay(n, base=base, cap=cap, retry_after=retry_after, retry_after_cap=cap, jitter=jitter)
+    return delay if delay <= left else None
+
+
 def poll_delay(age: float, *, shortest: float, longest: float) -> float:
     """Seconds until the next poll of a job that runs since ``age`` seconds: a tenth of its age, within bounds."""
     return min(max(age / 10, shortest), longest)

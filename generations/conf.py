@@ -95,7 +95,7 @@ class Limits:
     claim_size: int = 64
     """Most Generations claimed in one transaction."""
     connections: int = 16
-    """Parallel HTTP calls of one dispatching or polling process."""
+    """Parallel HTTP calls of one dispatching, polling, collecting or delivering process."""
     poll_linger: float = 1.5
     """How long a polling task stays for what becomes due meanwhile; below the interval of its messages."""
     polls_per_account: int = 50
@@ -114,6 +114,22 @@ class Limits:
     """How long a link to an Asset's content answers."""
     orphan_hours: float = 24
     """Stored bytes without a row are removed after this."""
+    webhook_timeout: float = 15
+    """A webhook's total limit."""
+    webhook_backoff_base: float = 5
+    """First wait after a webhook that failed; doubles each time."""
+    webhook_backoff_cap: float = 8 * 3600
+    """Longest wait between two tries of a webhook, before the jitter; its Retry-After is believed up to this."""
+    webhook_ttl: float = 3 * 86400
+    """How long a webhook is tried."""
+    webhooks_per_host: int = 4
+    """Most webhooks under way to one host for one user, in one delivering process."""
+    webhook_endpoints: int = 20
+    """Most endpoints of a user, and most ``webhook_url``s for one Generation."""
+    webhook_secret_hours: float = 24
+    """How long the secret before a rotation signs too."""
+    webhook_days: float = 30
+    """How long ended deliveries are kept, with their tries."""
 
 
 @cache

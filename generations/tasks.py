@@ -12,10 +12,12 @@ from generations.execution import accounts as account_care
 from generations.execution import balances, process, recover
 from generations.execution import cleanup as cleaning
 from generations.execution import collect as collecting
+from generations.execution import deliver as delivering
 from generations.execution import dispatch as dispatching
 from generations.execution import poll as polling
 from generations.execution import reconcile as reconciling
 from generations.models import Heartbeat
+from generations.reports import webhooks
 
 
 @shared_task
@@ -38,6 +40,13 @@ def collect(**_: Any) -> None:
     """Fetch and store finished results."""
     wakeups.awake(wakeups.COLLECT)
     collecting.collect()
+
+
+@shared_task
+def deliver(**_: Any) -> None:
+    """Send the webhooks that are due."""
+    wakeups.awake(wakeups.DELIVER)
+    delivering.deliver(webhooks.bodies)
 
 
 @shared_task

@@ -20,6 +20,7 @@ from prometheus_client import Counter
 DISPATCH = "generations.tasks.dispatch"
 POLL = "generations.tasks.poll"
 COLLECT = "generations.tasks.collect"
+DELIVER = "generations.tasks.deliver"
 REFRESH = "generations.tasks.refresh_credits"
 RECONCILE = "generations.tasks.reconcile"
 CANARY = "generations.tasks.canary"
@@ -28,6 +29,7 @@ SENT: dict[str, frozenset[str]] = {
     DISPATCH: frozenset({"provider_id"}),
     POLL: frozenset(),
     COLLECT: frozenset(),
+    DELIVER: frozenset(),
     REFRESH: frozenset(),
     RECONCILE: frozenset(),
     CANARY: frozenset({"name"}),  # sent by doctor
@@ -57,6 +59,11 @@ def wake_poll() -> None:
 def wake_collect() -> None:
     """Somebody should look which results wait to be fetched."""
     _wake(COLLECT)
+
+
+def wake_deliver() -> None:
+    """Somebody should look which webhooks are due."""
+    _wake(DELIVER)
 
 
 def wake_refresh() -> None:

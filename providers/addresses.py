@@ -113,7 +113,7 @@ def parse(url: str, *, allowed_origin: str | None = None) -> Target:
     trusted = allowed_origin is not None and _origin(allowed_origin) == (scheme, host, port)
     if not trusted:
         if port not in _ALLOWED_PORTS:
-            _refuse(f"port {port} is not a usual one for the web; only 80 and 443 are fetched")
+            _refuse(f"port {port} is not a usual one for the web; only 80 and 443 are used")
         _check_host(host)
     return Target(url, scheme, host, port, request_uri, trusted)
 
@@ -144,7 +144,7 @@ def _take_apart(url: str) -> tuple[str, str, int, str]:
         host = _plain_host(parts.host or "")
         port = USUAL_PORTS[scheme] if parts.port is None else parts.port
     except (LocationParseError, UnicodeError, ValueError) as error:
-        raise UnsafeURL("This address is not fetched: it is not a well-formed URL.") from error
+        raise UnsafeURL("This address is refused: it is not a well-formed URL.") from error
     if not host or port == 0:
         _refuse("it names no host, or port 0")
     return scheme, host, port, parts.request_uri
@@ -240,4 +240,4 @@ def _look_up(target: Target, timeout: float) -> list[str]:
 
 
 def _refuse(reason: str) -> NoReturn:
-    raise UnsafeURL(f"This address is not fetched: {reason}.")
+    raise UnsafeURL(f"This address is refused: {reason}.")

@@ -133,8 +133,8 @@ def _resolve(connection: HTTPConnection, trip: Trip) -> list[str]:
     except addresses.UnsafeURL:
         pass
     raise NotDelivered(
-        f"The base URL's host {host} has an address in a private network, so nothing was sent. If that server is "
-        "your own, allow private addresses on the account."
+        f"The host {host} has an address in a private network, so nothing was sent. If that server is your own, "
+        "private addresses must be allowed for it."
     )
 
 

@@ -282,16 +282,16 @@ def _follow(url: str, into: BinaryIO, max_bytes: int, allowed_origin: str | None
         if not location:
             raise AssetUnusable(f"{target.host} answered with a redirect to nowhere.")
         url = _next_url(target, location)
-    raise UnsafeURL(f"This address is not fetched: it redirects more than {_MAX_REDIRECTS} times.")
+    raise UnsafeURL(f"This address is refused: it redirects more than {_MAX_REDIRECTS} times.")
 
 
 def _next_url(target: Target, location: str) -> str:
     try:
         url = urljoin(target.url, location)
     except ValueError as error:
-        raise UnsafeURL("This address is not fetched: it redirects to something that is no URL.") from error
+        raise UnsafeURL("This address is refused: it redirects to something that is no URL.") from error
     if target.scheme == "https" and not url.lower().startswith("https:"):
-        raise UnsafeURL("This address is not fetched: it redirects from https to something less safe.")
+        raise UnsafeURL("This address is refused: it redirects from https to something less safe.")
     return url
 
 

@@ -34,7 +34,7 @@ from providers.errors import NotDelivered, OutcomeUnknown, ProviderError, Refuse
 from providers.multipart import Multipart
 from providers.redaction import Exchange, request_record, response_record, scrub, secrets_of
 
-__all__ = ["LARGEST_REPLY", "Conversation", "Endpoint", "Exchange", "converse"]
+__all__ = ["FAILURES", "LARGEST_REPLY", "Conversation", "Endpoint", "Exchange", "converse", "failure_of"]
 
 R = TypeVar("R")
 
@@ -49,7 +49,7 @@ LONGEST_DETAIL = 500
 USER_AGENT = "Darkroom/0.1"
 _TRIES = 3
 _TRY_AGAIN = frozenset({500, 502, 503, 504})
-_FAILURES = (
+FAILURES = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
@@ -57,6 +57,7 @@ _FAILURES = (
     ValueError,
     zlib.error,
 )
+"""What may be raised while a call is on its way; ``failure_of`` tells what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +246,8 @@ class Conversation(Generic[R]):
                 reply = _send(call, url, headers, allow_private=trip.allow_private)
         except ProviderError as error:
             failure = error
-        except _FAILURES as error:
-            failure = _failure(error, trip, monotonic() - started)
+        except FAILURES as error:
+            failure = failure_of(error, trip, monotonic() - started)
         self.exchanges.append(
             Exchange(
                 request=request_record(call, url, headers, self._secrets),
@@ -311,7 +312,7 @@ def _read(raw: urllib3.HTTPResponse) -> bytes:
     return bytes(body)
 
 
-def _failure(error: BaseException, trip: connections.Trip, elapsed: float) -> ProviderError:
+def failure_of(error: BaseException, trip: connections.Trip, elapsed: float) -> ProviderError:
     """What a failed call means: only whether a byte left decides."""
     cause = _root(error)
     if monotonic() >= trip.deadline or isinstance(cause, TimeoutError):

@@ -11,6 +11,7 @@ import hashlib
 import io
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import factory
@@ -25,7 +26,18 @@ from accounts.credits import Movement
 from accounts.models import Account, LedgerEntry, Price, UserCap, Wallet
 from generations.fingerprint import fingerprint
 from generations.lifecycle import ENDED, HOLDS_SLOT, LIVE, TERMINAL, Operation, State, Status
-from generations.models import Asset, Event, Generation, GenerationInput, Submission
+from generations.models import (
+    Asset,
+    Event,
+    Generation,
+    GenerationInput,
+    Submission,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookSecret,
+)
+from generations.models.webhook import FILTERABLE
 from generations.storage import keep_bytes
 
 M = TypeVar("M", bound=Model)
@@ -296,6 +308,54 @@ class GenerationInputFactory(DjangoModelFactory[GenerationInput]):
     asset = factory.SubFactory(AssetFactory, role="input", user=factory.SelfAttribute("..generation.user"))
     role = "image"
     index = factory.LazyAttribute(lambda made: made.generation.inputs.count())
+
+
+class WebhookSecretFactory(DjangoModelFactory[WebhookSecret]):
+    """A secret; ``made.in_force(timezone.now())`` tells it."""
+
+    class Meta:
+        model = WebhookSecret
+
+    user = factory.SubFactory(UserFactory)
+
+    @classmethod
+    def _create(cls, model_class: type[WebhookSecret], *args: Any, **kwargs: Any) -> WebhookSecret:
+        secret = model_class(**kwargs)
+        secret.make()
+        secret.save()
+        return secret
+
+
+class WebhookEndpointFactory(DjangoModelFactory[WebhookEndpoint]):
+    """A user's endpoint that is told everything; with ``generation`` a request's ``webhook_url``."""
+
+    class Meta:
+        model = WebhookEndpoint
+
+    user = factory.SubFactory(UserFactory)
+    secret = factory.SubFactory(WebhookSecretFactory, user=factory.SelfAttribute("..user"))
+    url = factory.Sequence(lambda n: f"https://hooks.example.com/{n}")
+    events = list(FILTERABLE)
+    disabled_reason = factory.LazyAttribute(lambda made: "owner" if getattr(made, "disabled_at", None) else "")
+
+
+class WebhookDeliveryFactory(DjangoModelFactory[WebhookDelivery]):
+    """What an endpoint is told of a completed Generation of its user, in any ``state``; a pending one is due."""
+
+    class Meta:
+        model = WebhookDelivery
+
+    endpoint = factory.SubFactory(WebhookEndpointFactory)
+    user = factory.SelfAttribute("endpoint.user")
+    generation = factory.SubFactory(GenerationFactory, status=Status.COMPLETED, user=factory.SelfAttribute("..user"))
+    event = WebhookEvent.COMPLETED
+    host = factory.LazyAttribute(lambda made: urlsplit(made.endpoint.url).netloc)
+    state = WebhookDelivery.State.PENDING
+    next_try_at = factory.LazyAttribute(
+        lambda made: timezone.now() - timedelta(minutes=1) if made.state == "pending" else None
+    )
+    give_up_at = factory.LazyFunction(lambda: timezone.now() + timedelta(days=3))
+    ended_at = factory.LazyAttribute(lambda made: None if made.state == "pending" else timezone.now())
 
 
 def completed_generation(**fields: Any) -> Generation:

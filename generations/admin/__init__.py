@@ -12,6 +12,7 @@ from generations.admin import (
     switch,
     unknown_outcome,
     user_cap,
+    webhook,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "switch",
     "unknown_outcome",
     "user_cap",
+    "webhook",
 ]

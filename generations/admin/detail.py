@@ -35,6 +35,10 @@ _LINE_TONES = {
     "asset_stored": "good",
     "attempt_accepted": "busy",
     "attempt_sent": "busy",
+    "webhook_delivered": "good",
+    "webhook_failed": "warn",
+    "webhook_interrupted": "warn",
+    "webhook_ended": "bad",
 }
 
 

@@ -45,6 +45,13 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
+        "Webhooks",
+        (
+            ("Endpoints", "webhook", "generations.webhookendpoint"),
+            ("Deliveries", "outgoing_mail", "generations.webhookdelivery"),
+        ),
+    ),
+    (
         "Machinery",
         (
             ("Events", "timeline", "generations.event"),
@@ -52,6 +59,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Account refusals", "block", "generations.accountexclusion"),
             ("Idempotency keys", "fingerprint", "generations.idempotencykey"),
             ("Callback nonces", "tag", "generations.callbacknonce"),
+            ("Webhook tries", "history", "generations.webhookattempt"),
+            ("Webhook secrets", "lock", "generations.webhooksecret"),
             ("Heartbeats", "ecg_heart", "generations.heartbeat"),
             ("Held back", "front_hand", "generations.heldback"),
             ("Periodic tasks", "schedule", "django_celery_beat.periodictask"),

@@ -229,6 +229,82 @@ class ReadingPage(Page):
     results: list[ReadingAnswer]
 
 
+class WebhookAnswer(Answer):
+    """An endpoint of yours."""
+
+    id: UUID
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_reason: Literal["gone", "owner", "operator"] | None = Field(description="gone: it answered 410.")
+    previous_secret_until: datetime | None = Field(description="After a rotation: until then the old secret signs too.")
+    created_at: datetime
+
+
+class NewWebhookAnswer(WebhookAnswer):
+    """The same with its secret, which is told this once."""
+
+    secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+
+
+class WebhookPage(Page):
+    """Your endpoints."""
+
+    results: list[WebhookAnswer]
+
+
+class SecretAnswer(Answer):
+    """A new secret, told this once."""
+
+    secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+    previous_secret_until: datetime | None = Field(description="Until then the old secret signs too.")
+
+
+class DeliveryAnswer(Answer):
+    """One thing that one endpoint is told."""
+
+    id: UUID = Field(description="The `webhook-id`, the same on every try.")
+    event: str
+    event_at: datetime
+    state: Literal["pending", "delivered", "failed"]
+    endpoint: UUID | None = Field(description="Null: a request's webhook_url.")
+    url: str
+    generation: UUID | None = Field(description="Null: a test.")
+    tries: int
+    next_try_at: datetime | None
+    error_code: str | None = Field(description="Of the newest try.")
+    error_message: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class TryAnswer(Answer):
+    """One try."""
+
+    number: int
+    url: str
+    started_at: datetime
+    elapsed: float | None = Field(description="Seconds. Null: it is under way, or nobody knows what came of it.")
+    status: int | None = Field(description="HTTP.")
+    error_code: str | None
+    error_message: str | None
+    answer: str = Field(description="The beginning of what the endpoint said.")
+
+
+class DeliveryDetailAnswer(DeliveryAnswer):
+    """The same with all its tries, in order."""
+
+    attempts: list[TryAnswer]
+
+
+class DeliveryPage(Page):
+    """What your endpoints were told, and are to be told."""
+
+    results: list[DeliveryAnswer]
+
+
 class FieldError(Answer):
     """What is wrong with one field."""
 

@@ -18,17 +18,24 @@ from generations.api.answers import (
     BookedEntry,
     BookedPage,
     CreditsAnswer,
+    DeliveryAnswer,
+    DeliveryDetailAnswer,
+    DeliveryPage,
     GenerationPage,
     LedgerPage,
+    NewWebhookAnswer,
     ProblemAnswer,
     ProviderList,
     QuoteAnswer,
     ReadingPage,
     ResolvedAnswer,
+    SecretAnswer,
     TimelineAnswer,
     UnknownOutcomePage,
     WalletPage,
     WalletWithCaps,
+    WebhookAnswer,
+    WebhookPage,
 )
 from generations.api.problems import MEDIA_TYPE
 from generations.api.requests import (
@@ -38,9 +45,11 @@ from generations.api.requests import (
     RefundRequest,
     ResolveRequest,
     RetryRequest,
+    WebhookChange,
+    WebhookRequest,
 )
 from generations.lifecycle import Operation, Status
-from generations.models import Asset
+from generations.models import Asset, WebhookDelivery
 from generations.reports.answers import AssetAnswer, GenerationAnswer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -359,4 +368,90 @@ refund_generation = _describes(
     problems=(*WRITES, 403, 404, 409, 422),
     request=RefundRequest,
     parameters=[KEY_FOR_EVER],
+)
+list_webhooks = _describes(
+    "webhooks_list",
+    "Your webhook endpoints, newest first",
+    {200: (WebhookPage, "A page.")},
+    tag="webhooks",
+    parameters=[LIMIT, CURSOR],
+)
+create_webhook = _describes(
+    "webhooks_create",
+    "Be told what happens to your generations",
+    {201: (NewWebhookAnswer, "Its `secret` is told this once; keep it.")},
+    tag="webhooks",
+    description=(
+        "Darkroom sends `{type, timestamp, data}` to the URL, signed as Standard Webhooks says (`webhook-id`, "
+        "`webhook-timestamp`, `webhook-signature`). Only 2xx is success; everything else is tried again over about "
+        "three days with the same `webhook-id`. 410 switches the endpoint off. Redirects are not followed."
+    ),
+    problems=(*WRITES, 409),
+    request=WebhookRequest,
+)
+get_webhook = _describes(
+    "webhooks_get", "One endpoint", {200: (WebhookAnswer, "As it is.")}, tag="webhooks", problems=(404,)
+)
+change_webhook = _describes(
+    "webhooks_change",
+    "Change an endpoint, or switch it off or on",
+    {200: (WebhookAnswer, "As it is now.")},
+    tag="webhooks",
+    problems=(*WRITES, 404, 409),
+    request=WebhookChange,
+)
+remove_webhook = _describes(
+    "webhooks_remove",
+    "Remove an endpoint",
+    {204: (None, "It is told nothing any more.")},
+    tag="webhooks",
+    problems=(404,),
+)
+rotate_webhook = _describes(
+    "webhooks_rotate",
+    "Give an endpoint a new secret",
+    {200: (SecretAnswer, "For a day both secrets sign.")},
+    tag="webhooks",
+    problems=(*WRITES, 404),
+)
+test_webhook = _describes(
+    "webhooks_test",
+    "Send a test event to an endpoint",
+    {202: (DeliveryAnswer, "On its way.")},
+    tag="webhooks",
+    problems=(*WRITES, 404, 409),
+)
+rotate_request_secret = _describes(
+    "webhooks_rotate_request_secret",
+    "Get a new secret for the `webhook_url`s of your requests",
+    {200: (SecretAnswer, "For a day both secrets sign.")},
+    tag="webhooks",
+    problems=WRITES,
+)
+list_deliveries = _describes(
+    "webhooks_deliveries",
+    "What your endpoints were told, newest first",
+    {200: (DeliveryPage, "A page.")},
+    tag="webhooks",
+    parameters=[
+        _query("endpoint", "Only of this endpoint.", kind=OpenApiTypes.UUID),
+        _query("generation", "Only of this generation.", kind=OpenApiTypes.UUID),
+        _query("state", "One or several.", values=WebhookDelivery.State.values),
+        LIMIT,
+        CURSOR,
+    ],
+)
+get_delivery = _describes(
+    "webhooks_delivery",
+    "One delivery with all its tries",
+    {200: (DeliveryDetailAnswer, "What came of it.")},
+    tag="webhooks",
+    problems=(404,),
+)
+redeliver = _describes(
+    "webhooks_redeliver",
+    "Send it again",
+    {202: (DeliveryAnswer, "On its way, with the same `webhook-id`.")},
+    tag="webhooks",
+    problems=(*WRITES, 404, 409),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -15,11 +15,12 @@ from generations.api import body, problems
 from generations.api.problems import Problem
 from generations.intake.request import Idempotency, InputRef, Request
 from generations.intake.resolve import Answer
+from generations.intake.webhooks import Change
 from generations.models import Submission
+from generations.models.webhook import LONGEST_URL
 from providers.params import Whole
 
 LATEST_SCHEDULE = timedelta(days=366)
-LONGEST_URL = 2048
 LONGEST_KEY = 255
 
 
@@ -92,6 +93,15 @@ class GenerationRequest(Body):
     scheduled_at: Moment | None = Field(default=None, description="Not before this time, within the next year.")
     account: Id | None = Field(default=None, description="Only on this provider account.")
     parent: Id | None = Field(default=None, description="The generation of yours that this one continues.")
+    webhook_url: str | None = Field(
+        default=None,
+        max_length=LONGEST_URL,
+        description=(
+            "Is told when it ends (at once, if an equal request has ended already), signed with the secret of "
+            "`POST /api/v1/webhooks/secret/rotate`. Makes no difference to what is asked."
+        ),
+        examples=["https://example.com/hooks/darkroom"],
+    )
 
     def to_intake(self) -> Request:
         """The same in intake's words."""
@@ -107,6 +117,7 @@ class GenerationRequest(Body):
             scheduled_at=self.scheduled_at,
             account_id=self.account,
             parent_id=self.parent,
+            webhook_url=self.webhook_url,
         )
 
 
@@ -157,6 +168,47 @@ class RefundRequest(Body):
 
     reason: Reason
     amount: Whole | None = Field(default=None, ge=1, description="Credits; all that it has cost where it is left out.")
+
+
+WebhookWord = Literal["generation.completed", "generation.failed", "generation.cancelled", "generation.late_result"]
+WebhookFilter = Annotated[list[WebhookWord], Field(min_length=1, max_length=20)]
+EVERYTHING: list[WebhookWord] = list(get_args(WebhookWord))
+
+
+class WebhookRequest(Body):
+    """An endpoint of yours that is told what happens to your generations."""
+
+    url: str = Field(max_length=LONGEST_URL, examples=["https://example.com/hooks/darkroom"])
+    events: WebhookFilter = Field(default=EVERYTHING, description="Of what it is told; left out: of everything.")
+    description: str = Field(default="", max_length=200)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """For a field that stays as it is when it is left out."""
+    del schema["default"]
+
+
+class WebhookChange(Body):
+    """What shall be different; what is left out stays as it is."""
+
+    url: str = Field(default="", max_length=LONGEST_URL, json_schema_extra=_without_default)
+    events: WebhookFilter = Field(default=EVERYTHING, json_schema_extra=_without_default)
+    description: str = Field(default="", max_length=200, json_schema_extra=_without_default)
+    enabled: bool = Field(
+        default=True,
+        description="Switched off, it is told nothing any more, what waits for it included.",
+        json_schema_extra=_without_default,
+    )
+
+    def to_intake(self) -> Change:
+        """The same in intake's words."""
+        given = self.model_fields_set
+        return Change(
+            url=self.url if "url" in given else None,
+            events=self.events if "events" in given else None,
+            description=self.description if "description" in given else None,
+            enabled=self.enabled if "enabled" in given else None,
+        )
 
 
 B = TypeVar("B", bound=Body)

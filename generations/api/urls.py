@@ -19,6 +19,16 @@ from generations.api.views.generations import (
 from generations.api.views.providers import ProviderListView
 from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
 from generations.api.views.wallets import RefundView, WalletLedgerView, WalletListView, WalletView
+from generations.api.views.webhooks import (
+    DeliveryListView,
+    DeliveryView,
+    RedeliverView,
+    RequestSecretView,
+    RotateView,
+    TestView,
+    WebhookListView,
+    WebhookView,
+)
 
 app_name = "api"
 
@@ -43,4 +53,12 @@ urlpatterns = [
     path("v1/wallets", WalletListView.as_view(), name="wallets"),
     path("v1/wallets/<str:username>", WalletView.as_view(), name="wallet"),
     path("v1/wallets/<str:username>/ledger", WalletLedgerView.as_view(), name="wallet-ledger"),
+    path("v1/webhooks", WebhookListView.as_view(), name="webhooks"),
+    path("v1/webhooks/secret/rotate", RequestSecretView.as_view(), name="webhook-request-secret"),
+    path("v1/webhooks/deliveries", DeliveryListView.as_view(), name="webhook-deliveries"),
+    path("v1/webhooks/deliveries/<uuid:delivery_id>", DeliveryView.as_view(), name="webhook-delivery"),
+    path("v1/webhooks/deliveries/<uuid:delivery_id>/redeliver", RedeliverView.as_view(), name="webhook-redeliver"),
+    path("v1/webhooks/<uuid:endpoint_id>", WebhookView.as_view(), name="webhook"),
+    path("v1/webhooks/<uuid:endpoint_id>/rotate", RotateView.as_view(), name="webhook-rotate"),
+    path("v1/webhooks/<uuid:endpoint_id>/test", TestView.as_view(), name="webhook-test"),
 ]

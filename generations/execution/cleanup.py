@@ -15,9 +15,19 @@ from django.db.models import Exists, OuterRef, ProtectedError
 from django.db.models.functions import Now
 from knox.models import AuthToken
 
+from generations.conf import limits
 from generations.execution.orphans import Swept, sweep
 from generations.lifecycle import ENDED, OPEN
-from generations.models import CallbackNonce, Generation, GenerationInput, IdempotencyKey, Incident, Submission
+from generations.models import (
+    CallbackNonce,
+    Generation,
+    GenerationInput,
+    IdempotencyKey,
+    Incident,
+    Submission,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from generations.models.clock import database_now
 
 CHUNK = 200
@@ -35,6 +45,7 @@ class Cleaned:
     """Old enough, but another one is made from their result, or the row was in use."""
     idempotency_keys: int = 0
     callback_nonces: int = 0
+    webhook_deliveries: int = 0
     tokens: int = 0
     sessions: int = 0
     files: Swept = field(default_factory=Swept)
@@ -48,8 +59,9 @@ class Cleaned:
 def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] = (), files: bool = True) -> Cleaned:
     """Remove what is past its age.
 
-    Always: expired Idempotency-Keys, nonces of callbacks, API tokens and sessions. With ``files``: temporary files
-    that were left behind and stored bytes without a row, both older than ``limits().orphan_hours``.
+    Always: expired Idempotency-Keys, nonces of callbacks, API tokens and sessions, old webhook deliveries. With
+    ``files``: temporary files that were left behind and stored bytes without a row, both older than
+    ``limits().orphan_hours``.
 
     Args:
         dry_run: only count.
@@ -69,6 +81,7 @@ def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] =
         _generations(cleaned, timedelta(days=days), statuses or [str(status) for status in ENDED])
     cleaned.idempotency_keys = _expired(IdempotencyKey.objects.filter(expires_at__lte=Now()), dry_run=dry_run)
     cleaned.callback_nonces = _expired(CallbackNonce.objects.filter(expires_at__lte=Now()), dry_run=dry_run)
+    cleaned.webhook_deliveries = _deliveries(dry_run=dry_run)
     cleaned.tokens = _expired(AuthToken.objects.filter(expiry__lte=Now()), dry_run=dry_run)
     cleaned.sessions = _expired(Session.objects.filter(expire_date__lte=Now()), dry_run=dry_run)
     if files:
@@ -86,11 +99,23 @@ def _expired(rows: models.QuerySet[Any], *, dry_run: bool) -> int:
         if not ids:
             return total
         # The condition again: a row that was renewed meanwhile stays.
-        total += rows.filter(pk__in=ids).delete()[0]
+        total += rows.filter(pk__in=ids).delete()[1].get(rows.model._meta.label, 0)
+
+
+def _deliveries(*, dry_run: bool) -> int:
+    """Those that ended long ago, with their tries; then the removed endpoints of which nothing is left.
+
+    A day they are kept in any case: so far back the audit looks for those that are missing.
+    """
+    days = max(limits().webhook_days, 1)
+    number = _expired(WebhookDelivery.objects.filter(ended_at__lt=Now() - timedelta(days=days)), dry_run=dry_run)
+    told = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"))
+    _expired(WebhookEndpoint.objects.filter(~Exists(told), removed_at__isnull=False), dry_run=dry_run)
+    return number
 
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
-    """Ended long ago, no attempt open, no incident that nobody has seen, and nothing made from their result."""
+    """Ended long ago, no attempt open, no incident unseen, no webhook to send, and nothing made from their result."""
     own = Submission.objects.filter(generation=OuterRef("pk"))
     used = GenerationInput.objects.filter(asset__submission__generation=OuterRef("pk")).exclude(
         generation=OuterRef("pk")
@@ -99,6 +124,7 @@ def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> mode
         Generation.objects.filter(completed_at__lt=now - age, status__in=statuses)
         .exclude(Exists(own.filter(state__in=OPEN)))
         .exclude(Exists(Incident.objects.filter(generation=OuterRef("pk"), seen_at=None)))
+        .exclude(Exists(WebhookDelivery.objects.filter(generation=OuterRef("pk"), state=WebhookDelivery.State.PENDING)))
         .exclude(Exists(used))
     )
 

@@ -25,13 +25,14 @@ from generations.backoff import poll_delay
 from generations.conf import limits, seconds
 from generations.execution import failures, orders, poison, process, settle
 from generations.execution.accounts import endpoint
+from generations.execution.announce import News, announce
 from generations.execution.failures import Failure
 from generations.execution.persist import apart, patiently
 from generations.execution.results import Collected, StorageFailed, StoredOutput, collect_outputs
 from generations.execution.settle import Ending
 from generations.execution.waves import Wave
 from generations.lifecycle import State, Status
-from generations.models import Asset, Event, Incident, Submission
+from generations.models import Asset, Event, Incident, Submission, WebhookEvent
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
 from generations.models.generation import SUSPECT_AFTER
@@ -210,7 +211,7 @@ def _give_up(token: UUID, unusable: Sequence[tuple[Submission, ProviderError]]) 
 @patiently
 @transaction.atomic
 def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None:
-    """T5: Assets, Submission, Generation, capture and Event in one commit."""
+    """T5: Assets, Submission, Generation, capture, Event and webhook deliveries in one commit."""
     generations = settle.lock(submission.generation_id for submission, _ in stored)
     touched = update_rows(
         Submission,
@@ -239,10 +240,11 @@ def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None
         ],
         actor=process.actor(),
     )
-    for submission, _ in ours:
-        if submission.generation_id not in ended:
-            _late(submission)
-    settle.give_up_claims(submission.generation_id for submission, _ in ours if submission.generation_id not in ended)
+    late = [submission for submission, _ in ours if submission.generation_id not in ended]
+    for submission in late:
+        _late(submission)
+    settle.give_up_claims(submission.generation_id for submission in late)
+    announce([News(one.generation_id, one.generation.user_id, WebhookEvent.LATE_RESULT) for one in late])
 
 
 def _late(submission: Submission) -> None:

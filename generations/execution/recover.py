@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from generations import wakeups
 from generations.conf import Limits, limits, seconds
-from generations.execution import expiry, failures, poison, pressure, process, reconcile, settle, unknown
+from generations.execution import deliver, expiry, failures, poison, pressure, process, reconcile, settle, unknown
 from generations.execution.accounts import due_for_refresh
 from generations.execution.claim import MATURE_BATCH, mature
 from generations.execution.expiry import DeadlineExceeded, NotSent, QueueTtlExceeded
@@ -311,6 +311,8 @@ def tick() -> None:
         .exists()
     ):
         wakeups.wake_collect()
+    if deliver.due():
+        wakeups.wake_deliver()
     if due_for_refresh():
         wakeups.wake_refresh()
     if reconcile.due():

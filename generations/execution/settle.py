@@ -1,4 +1,4 @@
-"""How a Generation ends (T5, T6): status, money, claim and Event in the caller's one transaction.
+"""How a Generation ends (T5, T6): status, money, claim, Event and webhook deliveries in the caller's one transaction.
 
 Lock order: generation, submission, account, wallet. Callers lock the Generations first (``lock``), change their
 Submissions, then end them here.
@@ -13,9 +13,11 @@ from uuid import UUID
 
 from accounts import credits
 from accounts.credits import Movement
+from generations.execution.announce import News, announce
 from generations.lifecycle import BILLABLE, Status
 from generations.models import Event, Generation, Incident, Submission
 from generations.models.bulk import update_rows
+from generations.models.webhook import EVENT_OF
 
 NO_BILLABLE = (
     "NOT EXISTS (SELECT 1 FROM generations_submission s WHERE s.generation_id = t.id AND s.state = ANY(%(billable)s))"
@@ -69,11 +71,11 @@ def end(endings: Sequence[Ending], *, actor: str) -> set[UUID]:
             f" WHEN v.status = 'completed' OR NOT ({NO_BILLABLE}) THEN t.active_fingerprint END"
         ),
         params={"billable": BILLABLE_STATES},
-        returning=["user_id", "price"],
+        returning=["user_id", "price", "completed_at"],
     )
     captured: list[Movement] = []
     released: list[Movement] = []
-    for generation_id, (user_id, price) in ended.items():
+    for generation_id, (user_id, price, _) in ended.items():
         if price is not None:
             completed = by_id[generation_id].status == Status.COMPLETED
             (captured if completed else released).append(Movement(user_id, generation_id, price))
@@ -89,6 +91,12 @@ def end(endings: Sequence[Ending], *, actor: str) -> set[UUID]:
     )
     credits.capture(captured, actor=actor)
     credits.release(released, actor=actor)
+    announce(
+        [
+            News(generation_id, user_id, EVENT_OF[by_id[generation_id].status], completed_at)
+            for generation_id, (user_id, _, completed_at) in ended.items()
+        ]
+    )
     return set(ended)
 
 

@@ -20,7 +20,7 @@ from accounts.models import Account
 from generations import wakeups
 from generations.conf import limits, seconds
 from generations.fingerprint import fingerprint
-from generations.intake import caps, switches
+from generations.intake import caps, switches, webhooks
 from generations.intake.errors import Conflict, KeyReused, NotFound, PaymentRequired, Unavailable
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
 from generations.intake.validation import validated_params
@@ -47,6 +47,8 @@ class Request:
     scheduled_at: datetime | None = None
     account_id: UUID | None = None
     parent_id: UUID | None = None
+    webhook_url: str | None = None
+    """Who asks wants to be told here; makes no difference to what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Prepared:
 
     generation: Generation
     inputs: tuple[ResolvedInput, ...]
+    webhook_urls: tuple[str, ...] = ()
 
 
 def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = None, actor: str) -> Accepted:
@@ -104,6 +107,8 @@ def prepare(user_id: int, request: Request) -> Prepared:
         Invalid, NotFound: as it says.
     """
     params = validated_params(request.provider_id, request.operation_type, request.params)
+    if request.webhook_url is not None:
+        webhooks.check_url(request.webhook_url, field="webhook_url")
     account = _pinned_account(user_id, request)
     parent = _parent(user_id, request.parent_id)
     inputs = resolve(user_id, request.inputs, params)
@@ -132,7 +137,7 @@ def prepare(user_id: int, request: Request) -> Prepared:
         fingerprint=print_,
         price=credits.price_of(request.provider_id, request.operation_type, params.model_name, params.output_count),
     )
-    return Prepared(generation, inputs)
+    return Prepared(generation, inputs, (request.webhook_url,) if request.webhook_url else ())
 
 
 def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None = None, actor: str) -> Accepted:
@@ -164,6 +169,7 @@ def store(prepared: Prepared, reuse: Reuse, *, idempotency: Idempotency | None =
                 return Accepted(generation, reused=False)
             answer = _existing(generation, reuse, now)
             if answer is not None:
+                webhooks.follow(answer, prepared.webhook_urls, is_new=False)
                 if idempotency is not None:
                     _remember(idempotency, answer, reused=True, now=now)
                 return Accepted(answer, reused=True)
@@ -209,6 +215,7 @@ def _complete_insert(prepared: Prepared, idempotency: Idempotency | None, actor:
             raise PaymentRequired(
                 balance=error.balance, required=error.required, operation_type=generation.operation_type
             ) from error
+    webhooks.follow(generation, prepared.webhook_urls, is_new=True)
     Event.objects.create(generation=generation, kind=Event.Kind.ACCEPTED, actor=actor)
     if generation.not_before is None:
         transaction.on_commit(lambda: wakeups.wake_dispatch(generation.provider_id))

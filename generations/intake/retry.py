@@ -17,7 +17,7 @@ from generations.intake.inputs import ResolvedInput
 from generations.intake.request import Accepted, Prepared, store
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
-from generations.models import Event, Generation, Submission
+from generations.models import Event, Generation, Submission, WebhookEndpoint
 from providers.errors import InvalidParams
 
 
@@ -115,4 +115,5 @@ def _again(original: Generation) -> Prepared:
         fingerprint=original.fingerprint,
         price=credits.price_of(original.provider_id, original.operation_type, params.model_name, params.output_count),
     )
-    return Prepared(generation, inputs)
+    urls = WebhookEndpoint.objects.filter(generation=original).order_by("pk").values_list("url", flat=True)
+    return Prepared(generation, inputs, tuple(urls))

@@ -13,6 +13,13 @@ from generations.models.provider_setting import ProviderSetting
 from generations.models.submission import AccountExclusion, Submission
 from generations.models.switch import Switch, SwitchChange
 from generations.models.unknown_outcome import UnknownOutcome
+from generations.models.webhook import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookSecret,
+)
 
 __all__ = [
     "AccountExclusion",
@@ -31,4 +38,9 @@ __all__ = [
     "Switch",
     "SwitchChange",
     "UnknownOutcome",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
+    "WebhookSecret",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from generations.conf import limits
 from generations.lifecycle import Status
-from generations.models import Generation, Heartbeat, Submission, Switch
+from generations.models import Generation, Heartbeat, Submission, Switch, WebhookDelivery
 from generations.models.clock import database_now
 from generations.models.switch import Pauses
 from generations.reports import overview
@@ -22,6 +22,7 @@ from generations.reports.usage import Use, at_cap
 from generations.reports.waiting import WaitReason
 from generations.reports.waiting import reason as wait_reason
 
+MOST_WEBHOOKS = 5
 TICK_LATE_SECONDS = 15
 """Three of its intervals without a tick: nothing moves."""
 
@@ -59,6 +60,7 @@ def explain(generation: Generation) -> dict[str, Any]:
     coming = [
         *_next_of_generation(generation, waiting, open_ones),
         *(step for one in open_ones for step in _next_of(one)),
+        *_next_of_webhooks(generation),
     ]
     if (generation.is_live or open_ones) and (tick is None or (now - tick.at).total_seconds() > TICK_LATE_SECONDS):
         coming.insert(0, (_no_services(tick, now), None))
@@ -312,6 +314,14 @@ def _next_of(attempt: Submission) -> Iterator[Step]:
             yield f"{name} fails if its result is not stored", attempt.collect_by
         case _:
             return
+
+
+def _next_of_webhooks(generation: Generation) -> Iterator[Step]:
+    """What comes next for what its endpoints are to be told."""
+    waiting = generation.deliveries.filter(state=WebhookDelivery.State.PENDING)
+    for delivery in waiting.order_by("next_try_at")[:MOST_WEBHOOKS]:
+        verb = "is sent again" if delivery.tries else "is sent"
+        yield f"The webhook to {delivery.host} {verb}", delivery.next_try_at
 
 
 def _no_services(tick: Heartbeat | None, now: datetime) -> str:

@@ -34,6 +34,16 @@ LEASE_LATE = "interval '15 seconds'"
 DUE_LATE = "interval '40 seconds'"
 """I13: how long a due one may wait beside a free slot."""
 
+TOLD_LATELY = "interval '1 day'"
+"""I12: deliveries are kept for longer than this."""
+CHANGE = "interval '1 minute'"
+"""I12: how long an end may take that does not see a change of an endpoint yet."""
+LISTENS = "e.disabled_at IS NULL AND e.removed_at IS NULL AND 'generation.' || g.status = ANY(e.events)"
+UNTOLD = (
+    "NOT EXISTS (SELECT 1 FROM generations_webhookdelivery d WHERE d.endpoint_id = e.id AND d.generation_id = g.id"
+    " AND d.event = 'generation.' || g.status)"
+)
+
 ATTEMPT_TWICE = """
 SELECT 'generation', generation_id::text, count(*) || ' attempts have the number ' || number
   FROM generations_submission GROUP BY generation_id, number HAVING count(*) > 1
@@ -199,6 +209,25 @@ SELECT 'generation', generation_id::text, 'ended ' || count(*) || ' times'
   FROM generations_event WHERE kind IN {_in(ENDED)} GROUP BY generation_id HAVING count(*) > 1
 """
 
+DELIVERY_MISSING = f"""
+SELECT 'generation', g.id::text, 'ended as ' || g.status || ', and its webhook_url ' || e.id || ' is not told'
+  FROM generations_generation g JOIN generations_webhookendpoint e ON e.generation_id = g.id
+ WHERE g.completed_at > now() - {TOLD_LATELY} AND {LISTENS} AND {UNTOLD}
+UNION ALL
+SELECT 'generation', g.id::text, 'ended as ' || g.status || ', and the endpoint ' || e.id || ' is not told'
+  FROM generations_generation g JOIN generations_webhookendpoint e ON e.generation_id IS NULL AND e.user_id = g.user_id
+ WHERE g.completed_at > now() - {TOLD_LATELY} AND g.completed_at > e.changed_at + {CHANGE} AND {LISTENS} AND {UNTOLD}
+"""
+
+# Who waits behind others of the same user and host waits rightly, as long as these are sent.
+DELIVERY_LEFT = f"""
+SELECT 'webhook delivery', d.id::text, 'was due to ' || d.host || ' at ' || d.next_try_at
+  FROM generations_webhookdelivery d
+ WHERE d.state = 'pending' AND greatest(d.next_try_at, d.lease_until) < now() - {LATE}
+   AND NOT EXISTS (SELECT 1 FROM generations_webhookdelivery o
+                    WHERE o.user_id = d.user_id AND o.host = d.host AND o.tried_at > now() - {LATE})
+"""
+
 LEASE_LOST = f"""
 SELECT 'submission', id::text, 'is ' || state || ', and its lease expired at ' || lease_until
   FROM generations_submission
@@ -297,6 +326,8 @@ INVARIANTS = (
     Invariant("I10", "An accepted attempt has a job id; a reserved one was never sent", JOB_AND_STATE),
     Invariant("I12", "Every end has its event, and nothing else has one", END_EVENT),
     Invariant("I12", "Nothing ends twice", END_EVENT_TWICE),
+    Invariant("I12", "Every endpoint that wants to know of an end is told", DELIVERY_MISSING),
+    Invariant("I12", "No webhook that is due is left lying", DELIVERY_LEFT, needs_services=True),
     Invariant("I13", "Expired leases are recovered", LEASE_LOST, needs_services=True),
     Invariant("I13", "Nothing due waits beside a free slot", DUE_LEFT, needs_services=True),
     Invariant("I14", "The database refuses to change an end", TRIGGERS),

@@ -1,4 +1,7 @@
-"""One Generation's whole story, in order, a sentence for each line: Events, attempts, money, files, incidents."""
+"""One Generation's whole story, in order, a sentence for each line.
+
+Events, attempts, money, files, incidents, webhooks.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from uuid import UUID
 from django.template.defaultfilters import filesizeformat
 
 from accounts.models import LedgerEntry
-from generations.models import AccountExclusion, Asset, Event, Generation, Incident, Submission
-from generations.reports.sentences import choice_text, end_of_attempt, event_text, provider_title
+from generations.models import AccountExclusion, Asset, Event, Generation, Incident, Submission, WebhookDelivery
+from generations.reports.sentences import choice_text, end_of_attempt, event_text, provider_title, reason
 
 MONEY = {
     LedgerEntry.Kind.HOLD: "{} credits were set aside.",
@@ -50,7 +53,8 @@ def timeline(generation: Generation) -> list[dict[str, Any]]:
     """The whole story as JSON-able lines, oldest first: ``at, kind, actor, attempt, text, data``.
 
     ``kind`` is an Event's, or one of ``attempt_reserved, attempt_sent, attempt_accepted, attempt_finished,
-    attempt_ended, credits_<kind>, asset_stored, account_excluded, incident``. Six queries, however long it is.
+    attempt_ended, credits_<kind>, asset_stored, account_excluded, incident, webhook_due, webhook_delivered,
+    webhook_failed, webhook_interrupted, webhook_ended``. Eight queries at most, however long it is.
     """
     return [line.as_dict() for line in lines(generation)]
 
@@ -69,6 +73,8 @@ def lines(generation: Generation) -> list[Line]:
     found += [_money(entry) for entry in entries]
     found += [_exclusion(row) for row in generation.exclusions.select_related("account").order_by("created_at")]
     found += [_incident(row, numbers) for row in generation.incidents.order_by("id")]
+    for delivery in generation.deliveries.prefetch_related("attempts").order_by("id"):
+        found += _delivery(delivery)
     return sorted(found, key=lambda line: (line.at, line.rank))
 
 
@@ -162,3 +168,24 @@ def _incident(incident: Incident, numbers: dict[UUID, int]) -> Line:
     attempt = numbers.get(incident.submission_id) if incident.submission_id else None
     data = {"incident": str(incident.pk), "incident_kind": incident.kind, "seen": incident.seen_at is not None}
     return Line(incident.created_at, 8, "incident", text, "", attempt, data)
+
+
+def _delivery(delivery: WebhookDelivery) -> Iterator[Line]:
+    """What one endpoint was told. Its host only is named: the rest of the URL may be a secret."""
+    about = {"delivery": str(delivery.pk), "endpoint": str(delivery.endpoint_id), "event": delivery.event}
+    host = delivery.host
+    yield Line(delivery.created_at, 11, "webhook_due", f"A webhook ({delivery.event}) is due to {host}.", data=about)
+    for attempt in sorted(delivery.attempts.all(), key=lambda attempt: attempt.number):
+        data = {**about, "try": attempt.number, "status": attempt.status, "error_code": attempt.error_code}
+        name = f"Try {attempt.number} of the webhook to {host}"
+        if attempt.elapsed is None:
+            kind, text = "webhook_interrupted", f"{name} began; nothing was heard of what came of it."
+        elif attempt.error_code:
+            kind, text = "webhook_failed", f"{name} failed: {reason(attempt.error_code, attempt.error_message)}."
+        else:
+            kind, text = "webhook_delivered", f"{name} was delivered (HTTP {attempt.status})."
+        yield Line(attempt.started_at, 12, kind, text, data=data)
+    if delivery.state == WebhookDelivery.State.FAILED and delivery.ended_at:
+        why = reason(delivery.error_code, delivery.error_message)
+        text = f"The webhook to {host} is not sent any more by itself: {why}."
+        yield Line(delivery.ended_at, 13, "webhook_ended", text, data=about)

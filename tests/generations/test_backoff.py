@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generations.backoff import poll_delay, retry_delay
+from generations.backoff import delivery_delay, poll_delay, retry_delay
 
 CHANCE = st.floats(0, 1, exclude_max=True)
 
@@ -61,3 +61,52 @@ def test_polls_more_seldom_the_older_a_job_is(age: float, seconds: float) -> Non
 
 def test_polls_soon_where_clocks_disagree() -> None:
     assert poll_delay(-5, shortest=2, longest=30) == 2
+
+
+DAY = 86_400
+WEBHOOK: dict[str, float] = {"base": 5, "cap": 8 * 3600}
+
+
+def schedule(chance: float) -> list[float]:
+    """When a webhook is tried that fails every time, in seconds after the first."""
+    tries = [0.0]
+    while True:
+        left = 3 * DAY - tries[-1]
+        pause = delivery_delay(len(tries) - 1, left=left, jitter=lambda: chance, **WEBHOOK)
+        if pause is None:
+            return tries
+        tries.append(tries[-1] + pause)
+
+
+def test_tries_a_webhook_over_about_three_days() -> None:
+    tries = schedule(0.5)
+    assert [round(at) for at in tries[:5]] == [0, 5, 15, 35, 75]
+    assert sum(at < 3600 for at in tries) == 10
+    assert len(tries) == 21
+    assert 2.5 * DAY < tries[-1] <= 3 * DAY
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(chance=CHANCE)
+def test_tries_a_webhook_until_its_last_day_and_never_after_it(chance: float) -> None:
+    tries = schedule(chance)
+    assert 2.4 * DAY < tries[-1] <= 3 * DAY
+    assert 15 < len(tries) < 40
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "left", "seconds"),
+    [
+        (None, 100, 5),
+        (60, 100, 60),
+        (1e9, DAY, 8 * 3600),
+        (-5, 100, 5),
+        (60, 59, None),
+        (None, 4, None),
+        (None, -1, None),
+    ],
+)
+def test_waits_as_long_as_an_endpoint_wishes_while_there_is_time(
+    retry_after: float | None, left: float, seconds: float | None
+) -> None:
+    assert delivery_delay(0, left=left, retry_after=retry_after, jitter=lambda: 0.5, **WEBHOOK) == seconds

@@ -18,7 +18,7 @@ from generations.models import Heartbeat
 pytestmark = pytest.mark.django_db
 
 ARGUMENTS: dict[str, dict[str, str]] = {"dispatch": {"provider_id": "pixverse"}, "canary": {"name": "canary-1"}}
-NAMES = ["dispatch", "poll", "collect", "tick", "refresh_credits", "compare_balances", "cleanup", "canary"]
+NAMES = ["dispatch", "poll", "collect", "deliver", "tick", "refresh_credits", "compare_balances", "cleanup", "canary"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,6 +39,7 @@ def test_takes_named_arguments_only_and_those_of_a_newer_version_too(name: str) 
         ("dispatch", "dispatching", "dispatch"),
         ("poll", "polling", "poll"),
         ("collect", "collecting", "collect"),
+        ("deliver", "delivering", "deliver"),
         ("tick", "recover", "tick"),
         ("refresh_credits", "account_care", "refresh_due"),
         ("compare_balances", "balances", "compare"),

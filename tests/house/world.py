@@ -13,6 +13,7 @@ from django.db import connection
 
 from config.drill import house, people
 from config.drill.house import Layout, NotInTime
+from config.embedded.ports import free_port
 from config.embedded.program import Program
 
 # The times of a day in half a minute. The order between them is that of the defaults; the sandbox's work is much
@@ -33,6 +34,8 @@ SCALED = {
     "reconcile_interval": 1,
     "backoff_base": 0.5,
     "backoff_cap": 2,
+    "webhook_timeout": 3,
+    "webhook_backoff_base": 0.5,
 }
 _numbers = itertools.count(1)
 
@@ -55,10 +58,15 @@ class Person(people.Person):
 
 
 class House(house.House):
-    """A house that counts the connections made to its database, and can be as if it were new."""
+    """A house that counts the connections made to its database, and can be as if it were new.
+
+    Its webhooks may go to ``receiver_port`` of this machine, where nothing of ours listens.
+    """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Layout(times=SCALED, callbacks=True))
+        self.receiver_port = free_port()
+        allowed = {"WEBHOOK_ALLOWED_ORIGINS": f"http://127.0.0.1:{self.receiver_port}"}
+        super().__init__(folder, Layout(times=SCALED, callbacks=True, environment=allowed))
         self.connections_made = 0
 
     def server_programs(self) -> list[Program]:

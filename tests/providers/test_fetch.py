@@ -163,7 +163,7 @@ def test_lets_public_urls_in(url: str) -> None:
 def test_refuses_malformed_and_odd_urls(url: str) -> None:
     with pytest.raises(UnsafeURL) as caught:
         check_url(url)
-    assert caught.value.detail.startswith("This address is not fetched: ")
+    assert caught.value.detail.startswith("This address is refused: ")
 
 
 @pytest.mark.parametrize(

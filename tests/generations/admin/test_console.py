@@ -25,6 +25,7 @@ from tests.factories import (
     PriceFactory,
     SubmissionFactory,
     WalletFactory,
+    WebhookDeliveryFactory,
     completed_generation,
 )
 
@@ -39,6 +40,10 @@ READ_ONLY = (
     "idempotencykey",
     "incident",
     "submission",
+    "webhookattempt",
+    "webhookdelivery",
+    "webhookendpoint",
+    "webhooksecret",
 )
 
 
@@ -55,6 +60,7 @@ def test_answers_every_list_and_every_detail(console: Client, model: type[Model]
     PriceFactory.create()
     made.exclusions.create(account=AccountFactory.create(), code="provider_auth")
     Incident.objects.create(kind=Incident.Kind.STORAGE, generation=made, detail="full")
+    WebhookDeliveryFactory.create(generation=made).attempts.create(number=1, url="https://hooks.example.com/")
     Heartbeat.beat("tick", "beat@here/1")
     SubmissionFactory.create(state=State.UNKNOWN)
     name = f"{model._meta.app_label}_{model._meta.model_name}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from knox.models import AuthToken
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
@@ -26,6 +29,15 @@ def _own_world(settings: Settings, tmp_path: Path) -> None:
     settings.STATIC_ROOT = str(tmp_path)  # whitenoise warns of one that is missing
     throttling.bucket.cache_clear()
     health.latest.forget()
+
+
+@pytest.fixture(scope="session")
+def schema() -> dict[str, Any]:
+    """What the API says of itself. Made once, and before a test's transaction, which must not idle for so long."""
+    out = io.StringIO()
+    call_command("spectacular", "--validate", "--fail-on-warn", stdout=out)
+    loaded: dict[str, Any] = yaml.safe_load(out.getvalue())
+    return loaded
 
 
 @pytest.fixture

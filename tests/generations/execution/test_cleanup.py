@@ -21,13 +21,25 @@ from accounts.models import LedgerEntry, Wallet
 from generations import storage
 from generations.execution import cleanup, orphans
 from generations.lifecycle import State, Status
-from generations.models import Asset, Event, Generation, GenerationInput, IdempotencyKey, Incident, Submission
+from generations.models import (
+    Asset,
+    Event,
+    Generation,
+    GenerationInput,
+    IdempotencyKey,
+    Incident,
+    Submission,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from tests.factories import (
     AssetFactory,
     GenerationFactory,
     GenerationInputFactory,
     SubmissionFactory,
     UserFactory,
+    WebhookDeliveryFactory,
+    WebhookEndpointFactory,
     completed_generation,
     picture,
     stored,
@@ -98,6 +110,32 @@ class TestRows:
         assert Session.objects.get().session_key == "new"
         assert AuthToken.objects.count() == 2
 
+    def test_removes_webhook_deliveries_that_ended_long_ago_with_their_tries(self) -> None:
+        removed = WebhookEndpointFactory.create(secret=None, removed_at=timezone.now())
+        old, young, pending = (
+            WebhookDeliveryFactory.create(endpoint=removed, state="delivered"),
+            WebhookDeliveryFactory.create(state="failed"),
+            WebhookDeliveryFactory.create(),
+        )
+        for delivery in (old, young, pending):
+            delivery.attempts.create(number=1, url="https://hooks.example.com/")
+            delivery.attempts.create(number=2, url="https://hooks.example.com/")
+        WebhookDelivery.objects.filter(pk=old.pk).update(ended_at=timezone.now() - timedelta(days=31))
+        WebhookDelivery.objects.filter(pk=young.pk).update(ended_at=timezone.now() - timedelta(days=29))
+        assert cleanup.run(dry_run=True).webhook_deliveries == 1
+        assert WebhookDelivery.objects.count() == 3
+        assert cleanup.run(dry_run=False).webhook_deliveries == 1
+        assert set(WebhookDelivery.objects.all()) == {young, pending}
+        assert not WebhookEndpoint.objects.filter(pk=removed.pk).exists()
+        assert WebhookEndpoint.objects.count() == 2
+
+    def test_keeps_webhook_deliveries_for_a_day_in_any_case(self, limits: Callable[..., None]) -> None:
+        limits(webhook_days=0)
+        young, old = (WebhookDeliveryFactory.create(state="delivered") for _ in range(2))
+        WebhookDelivery.objects.filter(pk=old.pk).update(ended_at=timezone.now() - timedelta(days=1.1))
+        assert cleanup.run(dry_run=False).webhook_deliveries == 1
+        assert list(WebhookDelivery.objects.all()) == [young]
+
     def test_removes_no_generation_unless_it_is_asked_to(self) -> None:
         ended(1000)
         assert cleanup.run(dry_run=False).generations == 0
@@ -136,6 +174,14 @@ class TestRows:
         incident = Incident.objects.create(kind=Incident.Kind.LATE_RESULT, generation=ended(10))
         assert self.kept() == 1
         Incident.objects.filter(pk=incident.pk).update(seen_at=timezone.now())
+        assert self.kept() == 0
+
+    def test_keeps_one_with_a_webhook_that_is_to_be_sent(self) -> None:
+        delivery = WebhookDeliveryFactory.create(generation=ended(10))
+        assert self.kept() == 1
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(
+            state="delivered", next_try_at=None, ended_at=timezone.now()
+        )
         assert self.kept() == 0
 
     def test_keeps_one_whose_result_another_is_made_from(self) -> None:

@@ -37,6 +37,9 @@ from tests.factories import (
     SubmissionFactory,
     UserFactory,
     WalletFactory,
+    WebhookDeliveryFactory,
+    WebhookEndpointFactory,
+    WebhookSecretFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -272,6 +275,50 @@ def nothing_to_be_done_about_a_success() -> None:
     change(GenerationFactory.create(status=Status.COMPLETED), dismissed_at=timezone.now())
 
 
+@case("webhook_secret_of_requests_once")
+def two_secrets_for_the_requests_of_a_user() -> None:
+    user = UserFactory.create()
+    for _ in range(2):
+        WebhookSecretFactory.create(user=user, for_requests=True)
+
+
+@case("webhook_endpoint_url_once")
+def an_endpoint_twice() -> None:
+    user = UserFactory.create()
+    for _ in range(2):
+        WebhookEndpointFactory.create(user=user, url="https://hooks.example.com/")
+
+
+@case("webhook_endpoint_of_request_once")
+def a_webhook_url_twice() -> None:
+    generation = GenerationFactory.create()
+    for _ in range(2):
+        WebhookEndpointFactory.create(user=generation.user, generation=generation, url="https://hooks.example.com/")
+
+
+@case("webhook_delivery_once")
+def an_end_told_twice() -> None:
+    told = WebhookDeliveryFactory.create(state="delivered")
+    WebhookDeliveryFactory.create(endpoint=told.endpoint, generation=told.generation)
+
+
+@case("webhook_delivery_due_or_ended")
+def a_delivery_that_is_due_at_no_time() -> None:
+    WebhookDeliveryFactory.create(next_try_at=None)
+
+
+@case("webhook_delivery_due_or_ended")
+def a_delivery_that_has_ended_and_is_due() -> None:
+    change(WebhookDeliveryFactory.create(state="failed"), next_try_at=timezone.now())
+
+
+@case("webhook_attempt_number")
+def two_first_tries() -> None:
+    delivery = WebhookDeliveryFactory.create()
+    for _ in range(2):
+        delivery.attempts.create(number=1, url=delivery.endpoint.url)
+
+
 CASES = [value for value in globals().values() if isinstance(value, type(pytest.param()))]
 
 
@@ -353,6 +400,19 @@ class TestAllows:
 
         for _ in range(2):
             Event.objects.create(generation=generation, kind="retrying", actor="test")
+
+    def test_a_url_again_after_it_was_removed_and_of_another_user_and_as_a_webhook_url(self) -> None:
+        url = "https://hooks.example.com/"
+        removed = WebhookEndpointFactory.create(url=url, removed_at=timezone.now(), secret=None)
+        generation = GenerationFactory.create(user=removed.user)
+        WebhookEndpointFactory.create(url=url, user=removed.user)
+        WebhookEndpointFactory.create(url=url)
+        WebhookEndpointFactory.create(url=url, user=removed.user, generation=generation)
+
+    def test_many_tests_of_one_endpoint(self) -> None:
+        endpoint = WebhookEndpointFactory.create()
+        for _ in range(2):
+            WebhookDeliveryFactory.create(endpoint=endpoint, generation=None, event="webhook.test")
 
     def test_many_incidents_of_no_attempt(self) -> None:
         for _ in range(2):

@@ -29,6 +29,8 @@ from generations.models import (
     HeldBack,
     Submission,
     SwitchChange,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from generations.reports import audit
 from generations.storage import open_key
@@ -40,6 +42,8 @@ from tests.factories import (
     UserCapFactory,
     UserFactory,
     WalletFactory,
+    WebhookDeliveryFactory,
+    WebhookEndpointFactory,
     completed_generation,
 )
 
@@ -479,7 +483,7 @@ def test_skips_lateness_while_the_services_are_down() -> None:
     SubmissionFactory.create(state=State.RESERVED, lease_until=timezone.now() - LONG)
     GenerationFactory.create(queue_until=timezone.now() - LONG)
     assert broken() == {}
-    assert {finding.id for finding in audit.examine() if finding.skipped} == {"I7", "I13"}
+    assert {finding.id for finding in audit.examine() if finding.skipped} == {"I7", "I12", "I13"}
 
 
 def test_finds_a_missing_trigger() -> None:
@@ -561,3 +565,77 @@ def test_ignores_ledger_entries_of_generations_that_were_cleaned_up() -> None:
     credits.hold(movement, actor="test")
     credits.capture(movement, actor="test")
     assert broken() == {}
+
+
+class TestWebhooks:
+    """I12's other half."""
+
+    def told(self, **fields: Any) -> Generation:
+        """One that ended, and its endpoint was told."""
+        generation = completed_generation()
+        endpoint = self.endpoint(user=generation.user)
+        WebhookDeliveryFactory.create(endpoint=endpoint, generation=generation, state="delivered", **fields)
+        return generation
+
+    def endpoint(self, **fields: Any) -> WebhookEndpoint:
+        """One that has been there for a while."""
+        return WebhookEndpointFactory.create(changed_at=timezone.now() - LONG, **fields)
+
+    def test_finds_nothing_where_everybody_is_told(self) -> None:
+        self.told()
+        assert broken() == {}
+
+    @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELLED])
+    def test_finds_an_end_that_an_endpoint_is_not_told(self, status: Status) -> None:
+        generation = priced(status)
+        self.endpoint(user=generation.user)
+        assert broken() == {"I12": {str(generation.pk)}}
+
+    def test_finds_an_end_that_a_webhook_url_is_not_told(self) -> None:
+        generation = completed_generation()
+        WebhookEndpointFactory.create(user=generation.user, generation=generation)
+        assert broken() == {"I12": {str(generation.pk)}}
+
+    def test_finds_a_delivery_of_another_event(self) -> None:
+        generation = self.told()
+        WebhookDelivery.objects.update(event="generation.late_result")
+        assert broken() == {"I12": {str(generation.pk)}}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"disabled_at": timezone.now()},
+            {"removed_at": timezone.now()},
+            {"events": ["generation.failed"]},
+            {"changed_at": timezone.now() + LONG},
+        ],
+        ids=["disabled", "removed", "wants to know other things", "made or changed since"],
+    )
+    def test_is_no_defect_where_it_does_not_want_to_know(self, change: dict[str, Any]) -> None:
+        self.endpoint(user=completed_generation().user)
+        WebhookEndpoint.objects.update(**change)
+        assert broken() == {}
+
+    def test_is_no_defect_where_deliveries_of_that_time_may_have_been_cleaned_up(self) -> None:
+        self.endpoint(user=completed_generation().user, created_at=timezone.now() - timedelta(days=9))
+        WebhookEndpoint.objects.update(changed_at=timezone.now() - timedelta(days=9))
+        Generation.objects.update(completed_at=timezone.now() - timedelta(days=2))
+        assert broken() == {}
+
+    def test_finds_one_that_is_due_and_lies(self) -> None:
+        lies = WebhookDeliveryFactory.create(next_try_at=timezone.now() - LONG)
+        WebhookDeliveryFactory.create(next_try_at=timezone.now() + LONG)
+        assert str(lies.pk) in broken()["I12"]
+
+    def test_finds_one_whose_deliverer_was_not_recovered(self) -> None:
+        lies = WebhookDeliveryFactory.create(next_try_at=timezone.now() - 2 * LONG, lease_until=timezone.now() - LONG)
+        assert str(lies.pk) in broken()["I12"]
+        WebhookDelivery.objects.update(lease_until=timezone.now())
+        assert str(lies.pk) not in broken().get("I12", set())
+
+    def test_is_no_defect_while_others_of_the_same_user_and_host_are_sent(self) -> None:
+        waits = WebhookDeliveryFactory.create(next_try_at=timezone.now() - LONG)
+        sent = WebhookDeliveryFactory.create(endpoint=waits.endpoint, state="delivered", tried_at=timezone.now())
+        assert str(waits.pk) not in broken().get("I12", set())
+        WebhookDelivery.objects.filter(pk=sent.pk).update(tried_at=timezone.now() - LONG)
+        assert str(waits.pk) in broken()["I12"]

@@ -21,6 +21,7 @@ from tests.factories import (
     SubmissionFactory,
     UserCapFactory,
     UserFactory,
+    WebhookDeliveryFactory,
     completed_generation,
 )
 
@@ -248,3 +249,11 @@ class TestFind:
     def test_says_when_there_is_none(self) -> None:
         with pytest.raises(IdError, match="no generation"):
             find("ffff")
+
+
+def test_says_when_its_webhooks_are_sent() -> None:
+    generation = completed_generation()
+    later = timezone.now() + SOON
+    WebhookDeliveryFactory.create(generation=generation, endpoint__user=generation.user, tries=3, next_try_at=later)
+    assert only(steps(generation), "The webhook to hooks.example.com is sent again") == pytest.approx(300, abs=5)
+    assert any(line["kind"] == "webhook_due" for line in explain(generation)["story"])

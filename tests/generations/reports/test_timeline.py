@@ -16,7 +16,15 @@ from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Event, Generation, Incident, Submission
 from generations.reports.sentences import EVENTS
 from generations.reports.timeline import timeline
-from tests.factories import AccountFactory, AssetFactory, GenerationFactory, SubmissionFactory, WalletFactory
+from tests.factories import (
+    AccountFactory,
+    AssetFactory,
+    GenerationFactory,
+    SubmissionFactory,
+    WalletFactory,
+    WebhookDeliveryFactory,
+    WebhookEndpointFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -142,7 +150,11 @@ def test_is_json_with_times_in_utc() -> None:
 
 def test_asks_the_same_number_of_questions_however_long_it_is(django_assert_num_queries: Any) -> None:
     generation = story()
-    with django_assert_num_queries(6):
+    for _ in range(2):
+        delivery = WebhookDeliveryFactory.create(generation=generation)
+        for number in (1, 2):
+            delivery.attempts.create(number=number, url=delivery.endpoint.url)
+    with django_assert_num_queries(8):
         timeline(generation)
 
 
@@ -193,3 +205,34 @@ def test_says_how_many_of_several_outputs_there_are() -> None:
     data = {"outputs": 3, "expected": 4, "partial": True}
     Event.objects.create(generation=generation, kind=Event.Kind.COMPLETED, actor="worker", data=data)
     assert [line["text"] for line in timeline(generation)] == ["Completed with 3 of 4 outputs."]
+
+
+def test_tells_every_try_of_every_webhook_and_no_more_of_its_url_than_the_host() -> None:
+    generation = GenerationFactory.create(status=Status.COMPLETED)
+    endpoint = WebhookEndpointFactory.create(user=generation.user, url="https://hooks.example.com/key-of-mine")
+    delivery = WebhookDeliveryFactory.create(
+        endpoint=endpoint, generation=generation, state="failed", error_code="gone", error_message="It is gone."
+    )
+    tries: list[dict[str, Any]] = [
+        {},
+        {"elapsed": 1.5, "status": 500, "error_code": "http_error", "error_message": "It answered HTTP 500."},
+        {"elapsed": 0.1, "status": 204},
+    ]
+    for number, outcome in enumerate(tries, start=1):
+        delivery.attempts.create(number=number, url=endpoint.url, **outcome)
+    lines = [line for line in timeline(generation) if line["kind"].startswith("webhook_")]
+    assert [(line["kind"], line["text"]) for line in sorted(lines, key=lambda line: line["kind"])] == [
+        ("webhook_delivered", "Try 3 of the webhook to hooks.example.com was delivered (HTTP 204)."),
+        ("webhook_due", "A webhook (generation.completed) is due to hooks.example.com."),
+        (
+            "webhook_ended",
+            "The webhook to hooks.example.com is not sent any more by itself: gone: It is gone.",
+        ),
+        ("webhook_failed", "Try 2 of the webhook to hooks.example.com failed: http_error: It answered HTTP 500."),
+        (
+            "webhook_interrupted",
+            "Try 1 of the webhook to hooks.example.com began; nothing was heard of what came of it.",
+        ),
+    ]
+    assert all(line["data"]["delivery"] == str(delivery.pk) for line in lines)
+    assert "key-of-mine" not in json.dumps(lines)
