@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
@@ -79,7 +79,7 @@ def _database() -> list[Check]:
             cursor.execute("SELECT 1")
         answered = Check("database", ok=True, detail=f"Answered in {(time.monotonic() - started) * 1000:.0f} ms.")
         return [answered, _schema()]
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         connection.close()
         detail = f"PostgreSQL does not answer ({type(error).__name__})."
         return [

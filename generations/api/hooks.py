@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import cast
 
 import structlog
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Value
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -20,6 +20,7 @@ from generations.api.plain import problem
 from generations.execution import unknown
 from generations.lifecycle import State
 from generations.models import CallbackNonce, Event, Submission
+from generations.models.away import AWAY
 from generations.models.bulk import storable
 from generations.models.clock import database_now
 from providers import registry
@@ -68,7 +69,7 @@ def hook(request: HttpRequest, provider_id: str, token: str) -> HttpResponse:
     except _NotGenuine as error:
         log.warning("callback_refused", provider=provider_id, reason=str(error))
         return problem(request, 401, "bad_signature", "The callback is not signed with this account's secret.")
-    except (OperationalError, InterfaceError) as error:
+    except AWAY as error:
         log.warning("callback_not_taken", provider=provider_id, error=type(error).__name__)
         return problem(request, 503, "database_unavailable", "Try again.", Retry_After="5")
     return HttpResponse("ok", content_type="text/plain")

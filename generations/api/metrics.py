@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -75,7 +75,7 @@ class House(Collector):
         """The gauges; ``darkroom_database_up`` alone when the database does not answer."""
         try:
             yield from [*_generations(), *_accounts(), *_heartbeats(), _up(1)]
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             yield _up(0)
 
 

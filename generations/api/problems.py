@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, UnreadablePostError
 from pydantic import ValidationError
 from rest_framework import exceptions
@@ -25,6 +24,7 @@ from generations.intake.errors import (
     Refusal,
     Unavailable,
 )
+from generations.models.away import AWAY
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -117,8 +117,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
         error = exceptions.ParseError("The request could not be read.")
     if isinstance(error, exceptions.APIException):
         return _of_framework(error)
-    if isinstance(error, OperationalError | InterfaceError):
-        return _database_lost(error)
+    if isinstance(error, AWAY):
+        return _response(*database_lost(error))
     log.error("request_failed", view=type(context.get("view")).__name__, exc_info=error)
     detail = "Something went wrong on our side; it is logged under this request_id. Nothing is known to have changed."
     return _response(document(500, "internal_error", detail))
@@ -138,13 +138,14 @@ def _of_framework(error: exceptions.APIException) -> Response:
     return _response(document(error.status_code, code, detail), headers)
 
 
-def _database_lost(error: Exception) -> Response:
+def database_lost(error: BaseException) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is said when the database is away: a problem document, and headers."""
     log.warning("database_unavailable", error=type(error).__name__, detail=str(error)[:300])
     detail = (
         "The database cannot be reached or is too busy. Nothing was accepted unless an earlier answer said so; "
         "try again, with the same Idempotency-Key if you sent one."
     )
-    return _response(document(503, "database_unavailable", detail), {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return document(503, "database_unavailable", detail), {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
 def _response(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -28,11 +28,11 @@ from generations import wakeups
 from generations.conf import limits
 from generations.execution import orders
 from generations.execution.claim import claim, extend_leases, mature, suspects_wait
-from generations.execution.persist import AWAY
 from generations.execution.recording import record
 from generations.execution.waves import Wave
 from generations.lifecycle import MAKES_IMAGE
 from generations.models import Submission
+from generations.models.away import AWAY
 from providers import registry
 from providers.base import SubmitResult
 from providers.errors import AuthFailed, ProviderError, Unsupported

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from generations.models.away import AWAY
 
 Item = TypeVar("Item")
 
 RETRY_SECONDS = 20
-AWAY = (OperationalError, InterfaceError)
-"""The database is away, restarts, or chose this transaction as a deadlock's victim: the same again may work."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ def apart(write: Callable[[Sequence[Item]], None], items: Sequence[Item]) -> lis
         Those that could not be written, with the reason.
 
     Raises:
-        OperationalError, InterfaceError: the database is away; nothing is wrong with the rows.
+        OperationalError, InterfaceError, InternalError: the database is away; nothing is wrong with the rows.
     """
     if not items:
         return []

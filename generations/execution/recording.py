@@ -15,9 +15,10 @@ from generations import wakeups
 from generations.conf import limits, seconds
 from generations.execution import failures, process, settle, verdicts
 from generations.execution.failures import Failure
-from generations.execution.persist import AWAY, apart, patiently
+from generations.execution.persist import apart, patiently
 from generations.execution.unknown import adopt_told
 from generations.models import Event, Incident, Submission
+from generations.models.away import AWAY
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
 from providers.base import SubmitResult

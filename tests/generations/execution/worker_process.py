@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -24,14 +25,25 @@ django.setup()
 from django.conf import settings  # noqa: E402
 
 from generations import conf  # noqa: E402
-from generations.execution import collect, dispatch, orders, poll, process, recover  # noqa: E402
+from generations.execution import collect, dispatch, failures, orders, poll, process, recording, recover  # noqa: E402
+from generations.models import Generation  # noqa: E402
 from providers.transport import Conversation  # noqa: E402
+
+
+def everything() -> None:
+    """Be every kind of worker in turn, until all has ended (or a minute is over: then something stays behind)."""
+    end = time.monotonic() + 60
+    while Generation.objects.live().exists() and time.monotonic() < end:
+        for work in ("dispatch", "poll", "collect", "tick"):
+            WORKS[work]()
+
 
 WORKS: dict[str, Callable[[], object]] = {
     "dispatch": lambda: dispatch.dispatch("modelslab"),
     "poll": poll.poll,
     "collect": collect.collect,
     "tick": recover.tick,
+    "everything": everything,
 }
 # The functions that begin the work of one Submission; what two of them give is called in a thread.
 PLACES: dict[str, tuple[Any, str]] = {
@@ -42,9 +54,10 @@ PLACES: dict[str, tuple[Any, str]] = {
 # Those that stand between two commits, or between a commit and a call.
 STEPS: dict[str, tuple[Any, str]] = {
     "sending": (Conversation, "finish"),
-    "answered": (dispatch, "record"),
+    "answered": (recording, "_record"),
     "polled": (poll, "_write"),
     "stored": (collect, "_finish"),
+    "recovering": (failures, "_back_to_queue"),
 }
 
 
@@ -85,6 +98,7 @@ def obey(order: dict[str, Any]) -> None:
 
 def main() -> None:
     """Until standard input ends."""
+    print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()

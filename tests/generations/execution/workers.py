@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Workers:
             text=True,
             bufsize=1,
         )
+        assert self._parent.stdout is not None
+        assert self._parent.stdout.readline() == "ready\n"
 
     def close(self) -> None:
         """End the parent, and with it whoever works for it."""
@@ -55,21 +58,28 @@ class Workers:
         assert self._parent.stdout is not None
         self._parent.stdout.close()
 
-    def start(self, *works: str, die: str = "", generation: Any = None, clock: float = 0, **limits: float) -> None:
+    def start(
+        self,
+        *works: str,
+        die: str = "",
+        generation: Any = None,
+        clock: float = 0,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
         """Let a new worker do these works (``dispatch``, ``poll``, ``collect``, ``tick``), one after the other.
 
         Args:
             die: the place at which it dies, as ``worker_process`` names them; with ``generation`` only when it is
                 this one's turn.
             clock: seconds by which its own clock is wrong.
-            limits: as ``DARKROOM_<LIMIT>``.
+            limits: those that are scaled.
         """
         order = {
             "works": works,
             "die": die,
             "generation": str(generation.pk) if generation else None,
             "clock": clock,
-            "limits": {**settings.DARKROOM, **{name: str(value) for name, value in limits.items()}},
+            "limits": {**settings.DARKROOM, **{name: str(value) for name, value in (limits or {}).items()}},
             "media": settings.STORAGES["default"]["OPTIONS"]["location"],
         }
         assert self._parent.stdin is not None
