@@ -40,14 +40,33 @@ class Movement:
     amount: int
 
 
-def price_of(provider_id: str, operation_type: str, model: str, outputs: int) -> int | None:
-    """Credits for ``outputs`` outputs of an operation; None where no Price says that it costs anything.
+class PriceList:
+    """Prices that were read once, for many requests."""
 
-    The Price of the model itself wins, so that one of 0 makes a single model free.
-    """
+    def __init__(self, rows: Iterable[Price]) -> None:
+        self._credits = {(row.provider_id, row.operation_type, row.model): row.credits for row in rows}
+
+    @classmethod
+    def today(cls) -> PriceList:
+        """All that hold now."""
+        return cls(Price.objects.all())
+
+    def of(self, provider_id: str, operation_type: str, model: str, outputs: int) -> int | None:
+        """Credits for ``outputs`` outputs of an operation; None where no Price says that it costs anything.
+
+        The Price of the model itself wins, so that one of 0 makes a single model free.
+        """
+        for name in (model, ""):
+            credits = self._credits.get((provider_id, operation_type, name))
+            if credits is not None:
+                return credits * outputs or None
+        return None
+
+
+def price_of(provider_id: str, operation_type: str, model: str, outputs: int) -> int | None:
+    """What ``PriceList.of`` says today, for one request."""
     rows = Price.objects.filter(provider_id=provider_id, operation_type=operation_type, model__in=["", model])
-    best = max(rows, key=lambda row: row.model != "", default=None)
-    return best.credits * outputs or None if best else None
+    return PriceList(rows).of(provider_id, operation_type, model, outputs)
 
 
 def hold(movements: Iterable[Movement], *, actor: str) -> None:

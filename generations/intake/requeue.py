@@ -1,4 +1,4 @@
-"""What an operator does about work that does not move, and about work that failed: wake it, retry it.
+"""What an operator does about work that does not move: wake it.
 
 The database is the queue, so nothing here repairs anything: what is due is found by every look, and a hint only makes
 the look come sooner. Why something waits although it was woken is told with it.
@@ -6,19 +6,15 @@ the look come sooner. Why something waits although it was woken is told with it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from prometheus_client import REGISTRY
 
 from generations import wakeups
-from generations.intake.errors import Refusal
-from generations.intake.retry import retry
 from generations.lifecycle import Status
 from generations.models import Generation
 from generations.models.clock import database_now
@@ -97,77 +93,3 @@ def requeue(*, provider_id: str = "", limit: int = 20, dry_run: bool = False) ->
 def _lost() -> int:
     """How many hints this process could not send so far."""
     return int(REGISTRY.get_sample_value("darkroom_wakeups_swallowed_total") or 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which failed Generations are meant: all that are given must hold."""
-
-    ids: Collection[UUID] = ()
-    codes: Collection[str] = ()
-    provider_id: str = ""
-    username: str = ""
-    since: datetime | None = None
-    """Failed at or after."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """What became of one: ``retry`` is the new Generation; or why not (``refused``, a code, and ``detail``).
-
-    In a dry run both are empty.
-    """
-
-    id: UUID
-    provider_id: str
-    operation_type: str
-    error_code: str
-    retry: UUID | None = None
-    refused: str = ""
-    detail: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {**asdict(self), "id": str(self.id), "retry": str(self.retry) if self.retry else None}
-
-
-def failed(filters: Filters) -> QuerySet[Generation]:
-    """The failed Generations that the filters mean, oldest first.
-
-    Of a chain of retries only the last: what was retried already is not retried beside its retry, unless it is named.
-    """
-    rows = Generation.objects.filter(status=Status.FAILED)
-    rows = rows.filter(pk__in=filters.ids) if filters.ids else rows.filter(retries=None)
-    if filters.codes:
-        rows = rows.filter(error_code__in=filters.codes)
-    if filters.provider_id:
-        rows = rows.filter(provider_id=filters.provider_id)
-    if filters.username:
-        rows = rows.filter(user__username=filters.username)
-    if filters.since is not None:
-        rows = rows.filter(completed_at__gte=filters.since)
-    return rows.order_by("pk")
-
-
-def retry_failed(
-    filters: Filters, *, limit: int, actor: str, insist: bool = False, dry_run: bool = False
-) -> Iterator[Retried]:
-    """Retry failed Generations one by one, each in its own commit; tells of each as it is done.
-
-    ``insist``: also where an attempt may still be billed. One that is refused changes nothing and stops nothing.
-    """
-    for row in list(failed(filters)[:limit]):
-        told = Retried(row.pk, row.provider_id, row.operation_type, row.error_code)
-        if dry_run:
-            yield told
-            continue
-        try:
-            accepted = retry(row.pk, actor=actor, insist=insist)
-        except Refusal as refusal:
-            yield Retried(*_facts(told), refused=refusal.code, detail=refusal.detail)
-        else:
-            yield Retried(*_facts(told), retry=accepted.generation.pk)
-
-
-def _facts(told: Retried) -> tuple[UUID, str, str, str]:
-    return told.id, told.provider_id, told.operation_type, told.error_code

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -11,25 +13,42 @@ from django.db.models import Q
 from accounts import credits
 from generations import wakeups
 from generations.execution import settle
+from generations.fingerprint import fingerprint
 from generations.intake import caps
 from generations.intake.errors import Conflict, Invalid
 from generations.intake.inputs import ResolvedInput
-from generations.intake.request import Accepted, Prepared, store
+from generations.intake.pace import next_start
+from generations.intake.request import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
-from generations.models import Event, Generation, Submission, WebhookEndpoint
+from generations.models import DeadLetter, Event, Generation, Submission, WebhookEndpoint
 from providers.errors import InvalidParams
 
 
-def retry(generation_id: UUID, *, actor: str, insist: bool = False) -> Accepted:
+def retry(
+    generation_id: UUID,
+    *,
+    actor: str,
+    insist: bool = False,
+    params: dict[str, Any] | None = None,
+    only_dead: bool = False,
+    per_minute: int | None = None,
+) -> Accepted:
     """Make a new Generation of a failed or cancelled one: today's price, its own hold, deadline and claim.
 
-    ``insist``: also while an earlier attempt may still be billed; it then takes no claim.
+    Args:
+        insist: also while an earlier attempt may still be billed, or although the changed request has an answer; it
+            then takes no claim.
+        params: instead of the original's, as they are given. Changed ones make it another request, with a fingerprint
+            of its own.
+        only_dead: only while it is a dead letter: the second of two people who replay it is refused, also when the
+            first one's retry has ended already.
+        per_minute: it starts after the replays that are planned at its provider already, at most so many a minute.
 
     Raises:
         Conflict: ``not_retryable`` (live or completed), ``live_twin`` (the same request is live or was retried
-            already), ``possibly_billed``.
-        Invalid, PaymentRequired: the provider's rules or prices have changed meanwhile.
+            already), ``already_answered`` (the changed request is completed), ``possibly_billed``, ``not_dead``.
+        Invalid, PaymentRequired: the given params are wrong, or the provider's rules or prices have changed meanwhile.
         CapReached: its user has as much as his caps allow.
     """
     original = Generation.objects.get(pk=generation_id)
@@ -39,22 +58,34 @@ def retry(generation_id: UUID, *, actor: str, insist: bool = False) -> Accepted:
         raise Conflict.naming("not_retryable", "It is completed; ask for it anew with reuse=none.", generation_id)
     if not insist:
         _refuse_if_billable(original)
-    prepared = _again(original)
+    prepared = again(original, params)
+    new = prepared.generation
+    changed = changed_params(original.params, new.params) if params is not None else []
+    reuse: Reuse = "none" if insist else "completed" if new.fingerprint != original.fingerprint else "in_flight"
     with transaction.atomic():
         caps.lock(original.user_id)  # before any Generation, as in every T1
         # Two clicks: the second waits here and then sees the first one's Generation.
         settle.lock([generation_id])
-        _refuse_if_twin(original)
-        accepted = store(prepared, "none" if insist else "in_flight", actor=actor)
+        _refuse_if_twin(original, new.fingerprint)
+        if only_dead and not DeadLetter.objects.filter(pk=generation_id).exists():
+            raise Conflict.naming("not_dead", "It was retried, answered or dismissed meanwhile.", generation_id)
+        if per_minute is not None:
+            new.scheduled_at = new.not_before = next_start(new.provider_id, per_minute)
+        accepted = store(prepared, reuse, actor=actor)
         if accepted.reused:
-            raise Conflict.naming("live_twin", "The same request is under way already.", accepted.generation.pk)
+            raise _answered(accepted.generation)
         Event.objects.create(
             generation=original,
             kind=Event.Kind.RETRIED,
             actor=actor,
-            data={"generation": str(accepted.generation.pk)},
+            data={"generation": str(accepted.generation.pk), **({"changed": changed} if changed else {})},
         )
     return accepted
+
+
+def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The names of the canonical params that differ."""
+    return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
 
 
 def wake(generation_id: UUID, *, actor: str) -> Generation:
@@ -82,38 +113,70 @@ def _refuse_if_billable(original: Generation) -> None:
         )
 
 
-def _refuse_if_twin(original: Generation) -> None:
-    """A retry of it is live, or the same request is."""
-    same = Q(retry_of=original) | Q(user_id=original.user_id, active_fingerprint=original.fingerprint)
+def _refuse_if_twin(original: Generation, fingerprint: str) -> None:
+    """A retry of it is live, or the request that would be made is."""
+    same = Q(retry_of=original) | Q(user_id=original.user_id, active_fingerprint=fingerprint)
     twin = Generation.objects.live().filter(same).first()
     if twin is not None:
         what = "A retry of it" if twin.retry_of_id == original.pk else "The same request"
         raise Conflict.naming("live_twin", f"{what} is under way already.", twin.pk)
 
 
-def _again(original: Generation) -> Prepared:
-    params = validated_params(original.provider_id, original.operation_type, original.params)
+def _answered(answer: Generation) -> Conflict:
+    if answer.status in LIVE:
+        return Conflict.naming("live_twin", "The same request is under way already.", answer.pk)
+    return Conflict.naming(
+        "already_answered",
+        "What you changed it to was completed already. Nothing was made and nothing is paid; insist to make another.",
+        answer.pk,
+    )
+
+
+def again(original: Generation, params: dict[str, Any] | None = None) -> Prepared:
+    """The Generation that a retry would make, not saved yet; with other ``params``, if they are given.
+
+    Raises:
+        Invalid: the provider's rules don't allow it (any more).
+    """
+    valid = validated_params(
+        original.provider_id, original.operation_type, original.params if params is None else params
+    )
     inputs = tuple(
         ResolvedInput(row.role, row.asset) for row in original.inputs.select_related("asset").order_by("index")
     )
     try:
-        params.check_inputs(Counter(one.role for one in inputs))
+        valid.check_inputs(Counter(one.role for one in inputs))
     except InvalidParams as error:
         raise Invalid("invalid_input", error.detail, field="inputs") from error
+    canonical = valid.canonical()
     generation = Generation(
         user_id=original.user_id,
         provider_id=original.provider_id,
         operation_type=original.operation_type,
-        params=params.canonical(),
-        raw_params=original.raw_params,
+        params=canonical,
+        raw_params=original.raw_params if params is None else params,
         context=original.context,
         metadata=original.metadata,
         priority=original.priority,
         account_id=original.account_id,
         parent_id=original.parent_id,
         retry_of=original,
-        fingerprint=original.fingerprint,
-        price=credits.price_of(original.provider_id, original.operation_type, params.model_name, params.output_count),
+        fingerprint=original.fingerprint if params is None else _print_of(original, canonical, inputs),
+        price=credits.price_of(original.provider_id, original.operation_type, valid.model_name, valid.output_count),
     )
     urls = WebhookEndpoint.objects.filter(generation=original).order_by("pk").values_list("url", flat=True)
     return Prepared(generation, inputs, tuple(urls))
+
+
+def _print_of(original: Generation, canonical: dict[str, Any], inputs: Sequence[ResolvedInput]) -> str:
+    """The original's own where nothing has changed, whatever it was made from then."""
+    if canonical == original.params:
+        return original.fingerprint
+    return fingerprint(
+        provider_id=original.provider_id,
+        operation_type=original.operation_type,
+        params=canonical,
+        inputs=[(one.role, one.asset.sha256) for one in inputs],
+        account=str(original.account_id) if original.account_id else None,
+        context=original.context,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from generations.intake.errors import Invalid
 from providers import registry
@@ -33,8 +34,15 @@ def validated_params(provider_id: str, operation_type: str, raw: dict[str, Any])
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        errors = [
-            {"field": ".".join(["params", *map(str, one["loc"])]), "message": one["msg"]} for one in error.errors()
-        ]
+        errors = [_told(model, one) for one in error.errors()]
         detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors[:3])
         raise Invalid("invalid_params", detail, field=errors[0]["field"], errors=errors) from None
+
+
+def _told(model: type[Params], error: ErrorDetails) -> dict[str, str]:
+    """Where and what, for people. A rule over several params names the one to change: ``duration: at most ...``."""
+    path, message = [str(part) for part in error["loc"]], error["msg"].removeprefix("Value error, ")
+    name, colon, rest = message.partition(": ")
+    if not path and colon and name in model.model_fields:
+        path, message = [name], rest
+    return {"field": ".".join(["params", *path]), "message": message}

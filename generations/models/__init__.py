@@ -3,6 +3,7 @@
 from generations.models.asset import Asset, GenerationInput
 from generations.models.callback_nonce import CallbackNonce
 from generations.models.code_override import CodeOverride
+from generations.models.dead_letter import DeadLetter
 from generations.models.event import Event
 from generations.models.generation import Generation
 from generations.models.heartbeat import Heartbeat
@@ -26,6 +27,7 @@ __all__ = [
     "Asset",
     "CallbackNonce",
     "CodeOverride",
+    "DeadLetter",
     "Event",
     "Generation",
     "GenerationInput",

@@ -252,7 +252,7 @@ def _next_of_generation(
 ) -> Iterator[Step]:
     """What comes next for the Generation itself."""
     if generation.status == Status.FAILED and not generation.retries.exists():
-        yield f"Nothing by itself. A retry makes a new one: manage.py requeue --failed {generation.pk}", None
+        yield f"Nothing by itself. A replay makes a new one: manage.py deadletters --replay {generation.pk}", None
     if generation.status == Status.PROCESSING:
         if generation.deadline_at and not any(one.state == "collecting" for one in open_ones):
             yield "Its deadline: the provider is asked a last time, then it fails", generation.deadline_at

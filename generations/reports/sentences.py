@@ -16,7 +16,7 @@ EVENTS = {
     KIND.ACCEPTED: "The request was accepted{retry_of}.",
     KIND.REUSED: "The same request came again and was answered with this one.",
     KIND.CLAIM_LOST: "It answers this request no longer: a newer one was made.",
-    KIND.RETRIED: "It was retried as {newer}.",
+    KIND.RETRIED: "It was retried{changed} as {newer}.",
     KIND.WOKEN: "It was made due at once.",
     KIND.CANCEL_REQUESTED: "Its cancel was asked for.",
     KIND.RETRYING: "{attempt} ended without a result ({reason}). Another one follows {when}{rule}.",
@@ -61,6 +61,7 @@ def event_text(event: Event) -> str:
         partial=f" with {data['outputs']} of {data.get('expected')} outputs" if data.get("partial") else "",
         job=data.get("job_id") or "unknown",
         decision=DECISIONS.get(str(data.get("decision")), "it is settled"),
+        changed=f" with another {' and '.join(data['changed'])}" if data.get("changed") else "",
         rule=", as an operator's rule for this code says" if data.get("overruled") else "",
         newer=data.get("generation") or data.get("retry") or "a new generation",
     )

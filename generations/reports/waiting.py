@@ -76,3 +76,8 @@ def reason(
         return WaitReason.NO_CAPACITY
     capped = all(account.condition == Condition.DAILY_CAP for account in returning)
     return WaitReason.DAILY_CAP if capped else WaitReason.COOLING_DOWN
+
+
+def could_run(generation: Generation, accounts: Iterable[Standing]) -> bool:
+    """Whether an account may serve it, now or when one comes back by itself."""
+    return any(account.usable or account.comes_back for account in accounts if account.serves(generation))

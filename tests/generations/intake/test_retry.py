@@ -19,6 +19,7 @@ from generations.intake.request import Accepted
 from generations.intake.retry import retry, wake
 from generations.lifecycle import BILLABLE, State, Status
 from generations.models import Event, Generation, Submission
+from generations.reports.sentences import event_text
 from tests.factories import (
     AccountFactory,
     AssetFactory,
@@ -233,6 +234,107 @@ class TestRefusals:
 
         assert code_of(lambda: retry(failed.pk, actor="test")) == ("possibly_billed", str(other.pk))
         assert not retry(failed.pk, actor="test", insist=True).reused
+
+
+class TestChangedParams:
+    """Edit and retry: another request."""
+
+    def test_make_another_request_that_is_a_retry_all_the_same(self, failed: Generation) -> None:
+        given = {"prompt": "a lighthouse by day", "samples": 2}
+
+        made = retry(failed.pk, actor="user:1", params=given).generation
+
+        assert (made.retry_of, made.raw_params) == (failed, given)
+        assert made.params == {**failed.params, "prompt": "a lighthouse by day", "samples": 2}
+        assert made.fingerprint != failed.fingerprint
+        assert made.active_fingerprint == made.fingerprint
+        assert (made.context, made.metadata, made.priority) == (failed.context, failed.metadata, failed.priority)
+
+    def test_have_the_fingerprint_of_the_same_request_made_anew(self, failed: Generation, ask: Ask) -> None:
+        made = retry(failed.pk, actor="user:1", params={"prompt": "by day"}).generation
+
+        answer = ask(prompt="by day", context=["c"])
+
+        assert (answer.reused, answer.generation) == (True, made)
+
+    def test_are_named_in_the_story(self, failed: Generation) -> None:
+        made = retry(failed.pk, actor="user:1", params={"prompt": "by day", "seed": 7}).generation
+
+        told = Event.objects.get(generation=failed, kind="retried")
+        assert told.data == {"generation": str(made.pk), "changed": ["prompt", "seed"]}
+        assert event_text(told) == f"It was retried with another prompt and seed as {made.pk}."
+
+    def test_make_the_same_request_where_nothing_is_changed(self, failed: Generation) -> None:
+        made = retry(failed.pk, actor="user:1", params=dict(failed.params)).generation
+
+        assert made.fingerprint == failed.fingerprint
+        assert "changed" not in Event.objects.get(generation=failed, kind="retried").data
+
+    def test_keep_the_inputs_and_count_them_in(self, ask: Ask, user: User) -> None:
+        inputs = (InputRef("image", AssetFactory.create(role="input", user=user).pk),)
+        original = ended(ask(operation_type="image_to_image", inputs=inputs).generation)
+
+        made = retry(original.pk, actor="user:1", params={"prompt": "by day"}).generation
+
+        assert made.inputs.count() == 1
+        assert ask(operation_type="image_to_image", inputs=inputs, prompt="by day").generation == made
+
+    def test_cost_what_they_cost_today(self, ask: Ask, user: User) -> None:
+        PriceFactory.create(credits=10)
+        WalletFactory.create(user=user, available=100)
+        original = ended(ask().generation)
+
+        made = retry(original.pk, actor="user:1", params={"prompt": "by day", "samples": 3}).generation
+
+        assert (made.price, Wallet.objects.get(user=user).held) == (30, 30)
+
+    @pytest.mark.parametrize(
+        ("params", "field"),
+        [
+            ({}, "params.prompt"),
+            ({"prompt": "x", "width": 3}, "params.width"),
+            ({"prompt": "x", "aspect_ratio": "1:1"}, "params.aspect_ratio"),  # a rule over several params
+            ({"prompt": "x", "nonsense": 1}, "params.nonsense"),
+        ],
+    )
+    def test_are_refused_in_words_where_they_are_wrong(
+        self, failed: Generation, params: dict[str, Any], field: str
+    ) -> None:
+        with pytest.raises(Invalid) as refused:
+            retry(failed.pk, actor="user:1", params=params)
+
+        assert (refused.value.code, refused.value.field) == ("invalid_params", field)
+        assert "Value error" not in refused.value.detail
+        assert Generation.objects.count() == 1
+
+    def test_are_not_made_beside_the_same_request_that_is_live(self, failed: Generation, ask: Ask) -> None:
+        twin = ask(prompt="by day", context=["c"]).generation
+
+        refused = code_of(lambda: retry(failed.pk, actor="user:1", params={"prompt": "by day"}))
+
+        assert refused == ("live_twin", str(twin.pk))
+
+    def test_are_not_paid_for_again_where_they_were_answered(self, failed: Generation, ask: Ask) -> None:
+        answer = ended(ask(prompt="by day", context=["c"]).generation, Status.COMPLETED)
+
+        refused = code_of(lambda: retry(failed.pk, actor="user:1", params={"prompt": "by day"}))
+
+        assert refused == ("already_answered", str(answer.pk))
+        answer.refresh_from_db()
+        assert answer.active_fingerprint == answer.fingerprint
+        made = retry(failed.pk, actor="user:1", params={"prompt": "by day"}, insist=True).generation
+        assert (made.retry_of, made.active_fingerprint) == (failed, None)
+
+    def test_do_not_make_it_safe_while_an_attempt_may_be_billed(self, ask: Ask) -> None:
+        original = ask().generation
+        abandoned(original, State.UNKNOWN)
+        ended(original)
+
+        refused = code_of(lambda: retry(original.pk, actor="user:1", params={"prompt": "by day"}))
+
+        assert refused == ("possibly_billed", str(original.pk))
+        retry(original.pk, actor="user:1", params={"prompt": "by day"}, insist=True)
+        assert original.retries.count() == 1
 
 
 @pytest.mark.usefixtures("transactional_db")

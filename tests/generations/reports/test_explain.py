@@ -210,11 +210,11 @@ def test_names_the_process_that_ran_an_attempt() -> None:
 
 def test_names_retries_on_both_sides() -> None:
     failed = GenerationFactory.create(status=Status.FAILED)
-    assert any("requeue --failed" in text for text in steps(failed))
+    assert any("deadletters --replay" in text for text in steps(failed))
     retry = GenerationFactory.create(retry_of=failed)
     assert explain(failed)["generation"]["retries"] == [str(retry.pk)]
     assert explain(retry)["generation"]["retry_of"] == str(failed.pk)
-    assert not any("requeue --failed" in text for text in steps(failed))
+    assert not any("deadletters --replay" in text for text in steps(failed))
 
 
 class TestFind:
