@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,7 +20,7 @@ from generations.intake.errors import Refusal
 from generations.intake.ledger import movements, not_refundable
 from generations.intake.retry import retry, wake
 from generations.lifecycle import BILLABLE, State, Status
-from generations.models import Generation, Submission
+from generations.models import DeadLetter, Generation, Submission
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,27 @@ REFUND = Action(
     "Credits go back to the user's wallet, once. The result stays his. The ledger, the timeline and the user see why.",
     permission="accounts.change_wallet",
 )
+EDIT = Action(
+    "edit",
+    "Edit and replay",
+    "edit",
+    "replayed",
+    "A new generation with changed params is made, at today's price. It is another request; both point at each other.",
+)
+DISMISS = Action(
+    "dismiss",
+    "Dismiss",
+    "archive",
+    "dismissed",
+    "It is no dead letter any more: nothing is to be done about it. It stays as it is, and this can be taken back.",
+)
+RESTORE = Action(
+    "restore",
+    "Take the dismissal back",
+    "unarchive",
+    "restored",
+    "It is a dead letter again, unless it was retried or answered meanwhile.",
+)
 ACTIONS = {action.name: action for action in (RETRY, CANCEL, WAKE)}
 """Those that can be done to many at once, too; each refund wants a reason of its own."""
 
@@ -109,6 +131,12 @@ def legal(generation: Generation, attempts: list[Submission], may: Callable[[str
     found = [action for action in ACTIONS.values() if refusal(action, generation, attempts) is None]
     if not_refundable(generation) is None and LedgerEntry.Kind.REFUND not in movements(generation.pk):
         found.append(REFUND)
+    if RETRY in found:
+        found.append(EDIT)
+    if generation.dismissed_at is not None:
+        found.append(RESTORE)
+    elif generation.status == Status.FAILED and DeadLetter.objects.filter(pk=generation.pk).exists():
+        found.append(DISMISS)
     return [action for action in found if may(action.permission)]
 
 
@@ -117,10 +145,12 @@ def may_be_billed(attempts: list[Submission]) -> bool:
     return any(attempt.state in BILLABLE for attempt in attempts)
 
 
-def carry_out(action: Action, generation_id: UUID, *, actor: str, insist: bool = False) -> Outcome:
-    """Do it, or say why not."""
+def carry_out(
+    action: Action, generation_id: UUID, *, actor: str, insist: bool = False, params: dict[str, Any] | None = None
+) -> Outcome:
+    """Do it, or say why not. ``params``: of a retry, instead of its own."""
     steps: dict[str, Callable[[], Generation]] = {
-        RETRY.name: lambda: retry(generation_id, actor=actor, insist=insist).generation,
+        RETRY.name: lambda: retry(generation_id, actor=actor, insist=insist, params=params).generation,
         CANCEL.name: lambda: cancel(generation_id, actor=actor),
         WAKE.name: lambda: wake(generation_id, actor=actor),
     }

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -19,10 +20,12 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from accounts.admin.base import HistoryAdmin
 from accounts.admin.words import NOTHING, ago, amount, label
-from generations.admin.actions import ACTIONS, CANCEL, REFUND, RETRY, WAKE, Action
+from generations.admin.actions import ACTIONS, CANCEL, DISMISS, EDIT, REFUND, RESTORE, RETRY, WAKE, Action
 from generations.admin.bulk import bulk
 from generations.admin.confirm import confirm
 from generations.admin.detail import detail
+from generations.admin.dismissal import dismissal
+from generations.admin.edit_retry import edit
 from generations.admin.filters import (
     PROMPT_WINDOW,
     CreatedFilter,
@@ -38,6 +41,13 @@ from generations.lifecycle import Status
 from generations.models import Generation
 
 PROMPT_LENGTH = 110
+PAGES: dict[str, Callable[[HttpRequest, AdminSite, Generation], HttpResponse]] = {
+    REFUND.name: refund,
+    EDIT.name: edit,
+    DISMISS.name: dismissal,
+    RESTORE.name: dismissal,
+}
+"""Actions that ask for more than a yes."""
 _MARKS = {
     Status.PENDING: "hourglass_top",
     Status.PROCESSING: "progress_activity",
@@ -183,7 +193,7 @@ class GenerationAdmin(HistoryAdmin[Generation]):
                 self.admin_site.admin_view(self._confirmation(action)),
                 name=f"generations_generation_{action.name}",
             )
-            for action in (*ACTIONS.values(), REFUND)
+            for action in (*ACTIONS.values(), REFUND, EDIT, DISMISS, RESTORE)
         ]
         return [*own, *super().get_urls()]
 
@@ -191,9 +201,10 @@ class GenerationAdmin(HistoryAdmin[Generation]):
         def view(request: HttpRequest, object_id: UUID) -> HttpResponse:
             if not request.user.has_perm(action.permission):
                 raise PermissionDenied
-            if action is REFUND:
-                return refund(request, self.admin_site, self._get(request, str(object_id)))
-            return confirm(request, self.admin_site, self._get(request, str(object_id)), action)
+            generation = self._get(request, str(object_id))
+            if action.name in PAGES:
+                return PAGES[action.name](request, self.admin_site, generation)
+            return confirm(request, self.admin_site, generation, action)
 
         return view
 

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from generations.admin.incident import unseen
+from generations.reports.deadletters import recent
 from generations.reports.unknowns import waiting
 
 _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
@@ -18,6 +19,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Generations", "photo_library", "generations.generation"),
             ("Attempts", "send", "generations.submission"),
             ("Unknown outcomes", "help", "generations.unknownoutcome"),
+            ("Dead letters", "unsubscribe", "generations.deadletter"),
             ("Incidents", "warning", "generations.incident"),
             ("Assets", "folder_open", "generations.asset"),
             ("Switches", "toggle_on", "generations.switch"),
@@ -70,7 +72,11 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 )
 
 
-BADGES = {"generations.incident": unseen, "generations.unknownoutcome": waiting}
+BADGES = {
+    "generations.incident": unseen,
+    "generations.unknownoutcome": waiting,
+    "generations.deadletter": recent,
+}
 """What waits for a person, counted up to 100."""
 
 

@@ -60,7 +60,7 @@ def retry(
         _refuse_if_billable(original)
     prepared = again(original, params)
     new = prepared.generation
-    changed = changed_params(original.params, new.params) if params is not None else []
+    changed = list(changes(original, new.params)) if params is not None else []
     reuse: Reuse = "none" if insist else "completed" if new.fingerprint != original.fingerprint else "in_flight"
     with transaction.atomic():
         caps.lock(original.user_id)  # before any Generation, as in every T1
@@ -83,9 +83,11 @@ def retry(
     return accepted
 
 
-def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The names of the canonical params that differ."""
-    return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+def changes(original: Generation, params: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Which canonical params differ from the original's, by name: (before, after)."""
+    before = _today(original)
+    names = sorted({*before, *params})
+    return {name: (before.get(name), params.get(name)) for name in names if before.get(name) != params.get(name)}
 
 
 def wake(generation_id: UUID, *, actor: str) -> Generation:
@@ -170,7 +172,7 @@ def again(original: Generation, params: dict[str, Any] | None = None) -> Prepare
 
 def _print_of(original: Generation, canonical: dict[str, Any], inputs: Sequence[ResolvedInput]) -> str:
     """The original's own where nothing has changed, whatever it was made from then."""
-    if canonical == original.params:
+    if canonical == _today(original):
         return original.fingerprint
     return fingerprint(
         provider_id=original.provider_id,
@@ -180,3 +182,12 @@ def _print_of(original: Generation, canonical: dict[str, Any], inputs: Sequence[
         account=str(original.account_id) if original.account_id else None,
         context=original.context,
     )
+
+
+def _today(original: Generation) -> dict[str, Any]:
+    """Its params with the defaults that the provider's model has today; as they are where it takes them no more."""
+    try:
+        return validated_params(original.provider_id, original.operation_type, original.params).canonical()
+    except Invalid:
+        params: dict[str, Any] = original.params
+        return params

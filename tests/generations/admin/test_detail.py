@@ -109,8 +109,8 @@ def test_offers_only_what_is_legal(console: Client) -> None:
     }
     assert offered == {
         "completed": set(),
-        "failed": {"retry"},
-        "cancelled": {"retry"},
+        "failed": {"retry", "edit", "dismiss"},
+        "cancelled": {"retry", "edit"},
         "pending": {"cancel"},
         "running": {"cancel"},
         "collecting": set(),

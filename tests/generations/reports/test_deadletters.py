@@ -237,4 +237,4 @@ def test_counts_those_of_the_last_day_up_to_a_limit() -> None:
         failed(now - timedelta(hours=23))
     failed(now - timedelta(hours=25))
 
-    assert (recent(now, 100), recent(now, 2)) == (3, 2)
+    assert (recent(), recent(2)) == (3, 2)

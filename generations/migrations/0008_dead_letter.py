@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('generations', '0006_unknown_outcome'),
+        ('generations', '0007_held_back'),
     ]
 
     operations = [
