@@ -12,12 +12,11 @@ from uuid import UUID
 
 from accounts.credits import PriceList
 from accounts.models import UserCap, Wallet
-from generations.intake import caps
+from generations.intake import caps, switches
 from generations.intake.errors import Invalid
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
 from generations.models import Generation, GenerationInput, Submission
-from generations.models.clock import database_now
 from generations.reports.capacity import standings
 from generations.reports.usage import Use, usages
 from generations.reports.waiting import could_run
@@ -49,7 +48,7 @@ class Judge:
     def __init__(self, prices: PriceList, *, insist: bool = False) -> None:
         self._prices = prices
         self._insist = insist
-        self._now = database_now()
+        self._now, self._stopped = switches.look()
         self._known: set[int] = set()
         self._left: dict[int, int] = {}
         self._caps: dict[int, list[Use]] = {}
@@ -99,16 +98,21 @@ class Judge:
             return Chance(letter, code=error.code, detail=error.detail)
         except InvalidParams as error:
             return Chance(letter, code="invalid_input", detail=error.detail)
-        request = (letter.user_id, letter.fingerprint)
-        if holder in LIVE or request in self._claimed:
+        return self._barred(letter, holder) or self._priced(letter, params)
+
+    def _barred(self, letter: Generation, holder: str | None) -> Chance | None:
+        """What T1 looks at before the money."""
+        if holder in LIVE or (letter.user_id, letter.fingerprint) in self._claimed:
             return Chance(letter, code="live_twin", detail=LIVE_TWIN)
+        if self._stopped:
+            return Chance(letter, code=self._stopped.code, detail=self._stopped.detail)
         if holder in {Status.FAILED, Status.CANCELLED} and not self._insist:
             return Chance(letter, code="possibly_billed", detail=POSSIBLY_BILLED)
         for use in self._caps.get(letter.user_id, ()):
             # What is in flight above its cap waits, and is not refused.
             if use.cap != "max_in_flight" and use.used + self._passed[letter.user_id] >= use.limit:
                 return Chance(letter, code="user_cap_reached", detail=caps.refusal(use, self._now).detail)
-        return self._priced(letter, params)
+        return None
 
     def _priced(self, letter: Generation, params: Params) -> Chance:
         price = self._prices.of(letter.provider_id, letter.operation_type, params.model_name, params.output_count)

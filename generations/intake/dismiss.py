@@ -18,11 +18,11 @@ def dismiss(generation_ids: Iterable[UUID], *, reason: str, actor: str) -> int:
     """They are no dead letters any more; their timelines say who said so and why. Gives how many were.
 
     Raises:
-        Invalid: ``reason_missing``: there is no reason, or a novel.
+        Invalid: ``reason_required``: there is no reason, or a novel.
     """
     reason = reason.strip()
     if not 1 <= len(reason) <= LONGEST_REASON:
-        raise Invalid("reason_missing", f"Say why, in at most {LONGEST_REASON} characters.", field="reason")
+        raise Invalid("reason_required", f"Say why, in at most {LONGEST_REASON} characters.", field="reason")
     return _mark(
         generation_ids,
         guard="t.status = 'failed' AND t.dismissed_at IS NULL",

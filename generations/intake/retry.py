@@ -50,6 +50,7 @@ def retry(
             already), ``already_answered`` (the changed request is completed), ``possibly_billed``, ``not_dead``.
         Invalid, PaymentRequired: the given params are wrong, or the provider's rules or prices have changed meanwhile.
         CapReached: its user has as much as his caps allow.
+        Unavailable: intake is stopped.
     """
     original = Generation.objects.get(pk=generation_id)
     if original.status in LIVE:

@@ -21,7 +21,7 @@ from generations.intake.errors import Conflict, Invalid
 from generations.intake.replay import Plan, Progress, one_by_one, plan, replay
 from generations.intake.retry import retry
 from generations.lifecycle import State, Status
-from generations.models import DeadLetter, Event, Generation
+from generations.models import DeadLetter, Event, Generation, Switch
 from generations.reports.deadletters import Filters
 from tests.factories import (
     AccountFactory,
@@ -290,6 +290,16 @@ class TestAPlan:
         assert (told.number, told.replayable) == (done.seen, done.done) == (len(letters), passed)
         assert set(told.why) == set(expected)
         assert all(told.why.values())
+
+    def test_foretells_that_nothing_is_accepted_while_intake_is_stopped(self, account: Account) -> None:
+        Switch.objects.create(key="intake", reason="moving house", actor="admin:1")
+        failed(), possibly_billed()
+
+        told = plan(everything(), None)
+
+        assert told.refused == {"intake_stopped": 1, "possibly_billed": 1}
+        assert "moving house" in told.why["intake_stopped"]
+        assert replayed(everything()).refused == told.refused
 
     def test_changes_nothing(self) -> None:
         self.mixed()

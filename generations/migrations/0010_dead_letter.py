@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('generations', '0007_held_back'),
+        ('generations', '0009_webhooks'),
     ]
 
     operations = [
