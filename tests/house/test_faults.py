@@ -32,7 +32,7 @@ def test_never_sends_again_what_its_sender_had_sent_when_it_was_killed(house: Ho
     ended = Generation.objects.get(pk=doomed)
     assert (ended.status, ended.error_code) == ("failed", "outcome_unknown")
     assert list(Submission.objects.values_list("state", "cost_at_risk")) == [("failed", True)]
-    assert Event.objects.filter(generation_id=doomed, kind="outcome_unknown").count() == 1
+    assert Event.objects.filter(generation=ended, kind="outcome_unknown").count() == 1
     assert len(house.sandbox.record(kind="submit")) == 1
 
 
