@@ -217,7 +217,8 @@ def _strikes(facts: Facts) -> Iterator[str]:
             if struck.error:
                 yield f"The strike at {struck.at:g} s ({WORDS[kind]}) went wrong: {struck.error}."
             elif struck.recovered_in is None:
-                yield f"The house did not recover from the strike at {struck.at:g} s: {WORDS[kind]}."
+                longest = max(struck.awaited, key=lambda name: struck.awaited[name], default="nothing")
+                yield f"The house did not recover from the strike at {struck.at:g} s ({WORDS[kind]}): no {longest}."
 
 
 def _memory(facts: Facts) -> Iterator[str]:

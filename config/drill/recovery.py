@@ -1,18 +1,23 @@
 """How long until the house goes on after a fault.
 
-It has recovered when all of this is true:
+It has recovered when all of this is true (the words are those of ``missing``):
 
-* a tick and a poll have run that began after the fault: beat, broker, workers and database work together again;
-* the web process answers;
-* whoever held work when the fault struck has moved it on, has renewed the lease, or has lost it to somebody else;
-* an attempt has been sent, seen to be finished, or ended since; or there is nothing to do.
+* ``tick``, ``poll``: one has run that began after the fault: beat, broker, workers and database work together again;
+* ``web``: the web process answers;
+* ``held`` and a state: whoever held work in it when the fault struck has moved it on, has renewed the lease, or has
+  lost it to another;
+* ``progress``: an attempt has been sent, seen to be finished, or ended since; or there is nothing to do;
+* ``return``, of a rolling restart only: the last program is back.
 
-Looked at with a connection of its own, ten times a second; times are the database's.
+One watch looks for all strikes, some times a second, so that looking is no load; times are the database's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,77 +27,109 @@ import psycopg
 
 from config.stack import responds
 
-LOOK_SECONDS = 0.1
-GAVE_UP_SECONDS = 120
+LOOK_SECONDS = 0.2
+AWAITED = frozenset({"tick", "poll", "web", "progress"})
 
 HELD = """
 SELECT id, state, token, poll_token, lease_until FROM generations_submission
  WHERE state IN ('reserved', 'sending', 'accepted', 'collecting')
 """
-MOVED = """
-SELECT count(*) FILTER (WHERE at > %(since)s AND name IN ('tick', 'poll')) = 2
-       AND (EXISTS (SELECT 1 FROM generations_submission
-                     WHERE sent_at > %(since)s OR finished_at > %(since)s OR ended_at > %(since)s)
-            OR NOT EXISTS (SELECT 1 FROM generations_generation WHERE status IN ('pending', 'processing')))
-  FROM generations_heartbeat
+STAND = """
+SELECT clock_timestamp(),
+       (SELECT at FROM generations_heartbeat WHERE name = 'tick'),
+       (SELECT at FROM generations_heartbeat WHERE name = 'poll'),
+       (SELECT greatest(max(sent_at), max(finished_at), max(ended_at)) FROM generations_submission),
+       EXISTS (SELECT 1 FROM generations_generation WHERE status IN ('pending', 'processing'))
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
-    """How things stood when a fault struck: the database's time, and who held what."""
+class Stand:
+    """How things stand. ``seen_at`` is by our own clock, when the look began; ``at`` and the others by the
+    database's, None where there was none yet; ``held`` is who holds what."""
 
+    seen_at: float
     at: datetime
+    tick_at: datetime | None
+    poll_at: datetime | None
+    progress_at: datetime | None
+    busy: bool
     held: frozenset[tuple[Any, ...]]
+    web: bool
 
 
-class Looker:
-    """One thread's look at the database, which may be away at any time."""
+def missing(before: Stand, now: Stand) -> set[str]:
+    """What has not come since ``before``; empty when the house has recovered."""
+
+    def since(at: datetime | None) -> bool:
+        return at is not None and at > before.at
+
+    there = {
+        "tick": since(now.tick_at),
+        "poll": since(now.poll_at),
+        "web": now.web,
+        "progress": since(now.progress_at) or not now.busy,
+    }
+    held = {f"held {state}" for _id, state, *_ in before.held & now.held}
+    return {name for name, seen in there.items() if not seen} | held
+
+
+class Watch:
+    """Looks again and again, in a thread of its own; ``now`` is the last look at which the database was there."""
 
     def __init__(self, database_url: str, web_url: str) -> None:
         self._database_url = database_url.replace("postgres://", "postgresql://", 1)
         self._web_url = web_url
         self._connection: psycopg.Connection[Any] | None = None
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, name="watch", daemon=True)
+        self.now: Stand | None = None
 
-    def before(self) -> Before | None:
-        """How things stand now; None while the database is away."""
-        found: Before | None = self._asked(self._before)
-        return found
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
 
-    def recovered(self, since: Before) -> bool:
-        """Whether the house has recovered, as the module says."""
-        return bool(self._asked(lambda connection: self._recovered(connection, since))) and responds(
-            f"{self._web_url}/healthz"
-        )
+    def stop(self) -> None:
+        """Look no more."""
+        self._leaving.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
-    def query(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Rows; none while the database is away."""
-        return self._asked(lambda connection: connection.execute(statement, values).fetchall()) or []
+    def since(self, moment: float) -> Stand | None:
+        """The last look, if it began after this moment of our own clock."""
+        now = self.now
+        return now if now is not None and now.seen_at > moment else None
 
-    def close(self) -> None:
-        """Give the connection back."""
+    def holder(self, submission_id: UUID | str) -> int | None:
+        """The process id of the dispatcher that took this attempt on."""
+        with suppress(psycopg.OperationalError), psycopg.connect(self._database_url, connect_timeout=3) as connection:
+            rows = connection.execute(
+                "SELECT process FROM generations_submission WHERE id = %s", [str(submission_id)]
+            ).fetchall()
+            return process_of(rows[0][0]) if rows else None
+        return None
+
+    def _look_on(self) -> None:
+        while not self._leaving.wait(LOOK_SECONDS):
+            began = time.monotonic()
+            web = responds(f"{self._web_url}/healthz")
+            try:
+                self.now = self._look(began, web=web)
+            except psycopg.OperationalError:
+                self._close()
+        self._close()
+
+    def _look(self, began: float, *, web: bool) -> Stand:
+        if self._connection is None:
+            self._connection = psycopg.connect(self._database_url, autocommit=True, connect_timeout=3)
+        [(at, tick_at, poll_at, progress_at, busy)] = self._connection.execute(STAND).fetchall()
+        held = frozenset(self._connection.execute(HELD).fetchall())
+        return Stand(began, at, tick_at, poll_at, progress_at, busy=busy, held=held, web=web)
+
+    def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-
-    def _before(self, connection: psycopg.Connection[Any]) -> Before:
-        [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
-        return Before(now, frozenset(connection.execute(HELD).fetchall()))
-
-    def _recovered(self, connection: psycopg.Connection[Any], since: Before) -> bool:
-        if since.held & set(connection.execute(HELD).fetchall()):
-            return False
-        [(moved,)] = connection.execute(MOVED, {"since": since.at}).fetchall()
-        return bool(moved)
-
-    def _asked(self, question: Callable[[psycopg.Connection[Any]], Any]) -> Any:
-        try:
-            if self._connection is None:
-                self._connection = psycopg.connect(self._database_url, autocommit=True, connect_timeout=3)
-            return question(self._connection)
-        except psycopg.OperationalError:
-            self.close()
-            return None
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -105,9 +142,3 @@ def process_of(description: str) -> int | None:
     """The process id in what a Submission says of the process that ran it (``host/pid interpreter ...``)."""
     number = description.partition(" ")[0].rpartition("/")[2]
     return int(number) if number.isdigit() else None
-
-
-def holder(looker: Looker, submission_id: UUID | str) -> int | None:
-    """The process id of the dispatcher that took this attempt on."""
-    rows = looker.query("SELECT process FROM generations_submission WHERE id = %s", [str(submission_id)])
-    return process_of(rows[0][0]) if rows else None

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,13 @@ import redis
 from config.drill.forms import Form, Kind
 from config.drill.house import House, NotInTime, alive
 from config.drill.plan import Strike
-from config.drill.recovery import GAVE_UP_SECONDS, LOOK_SECONDS, Looker, holder
+from config.drill.recovery import AWAITED, LOOK_SECONDS, Stand, Watch, missing
 from config.drill.servers import GivenPostgres, GivenValkey
 from config.stack import responds
 
 BAIT_SECONDS = 10
 TARGET_SECONDS = 40
+GAVE_UP_SECONDS = 120
 RETURN_SECONDS = 60
 PAST = 1.5
 """Seconds past the lease, after which what was stopped goes on."""
@@ -42,6 +43,8 @@ class Struck:
     target: str
     detail: str = ""
     recovered_in: float | None = None
+    awaited: dict[str, float] = field(default_factory=dict)
+    """Seconds until each thing that belongs to a recovery was last missed."""
     error: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Striker:
 
     def __init__(self, house: House, form: Form, bait: Callable[[], str]) -> None:
         self.house, self.form = house, form
+        self.watch = Watch(house.postgres.url, house.addresses.web_url)
         self.made: list[Struck] = []
         self._bait = bait
         self._started = time.monotonic()
@@ -62,6 +66,7 @@ class Striker:
 
     def begin(self) -> None:
         """Times count from now."""
+        self.watch.start()
         self._started = time.monotonic()
 
     def launch(self, strike: Strike) -> None:
@@ -79,38 +84,46 @@ class Striker:
         """Nobody is left standing still."""
         for process in self._stopped:
             _signal(process, signal.SIGCONT)
+        self.watch.stop()
 
     def _run(self, strike: Strike) -> None:
-        looker = Looker(self.house.postgres.url, self.house.addresses.web_url)
         struck = Struck(strike.kind, 0, strike.target)
         try:
-            blow = self._prepared(strike, struck, looker)
-            before = self._until(looker.before, "the database", RETURN_SECONDS)
+            blow = self._prepared(strike, struck)
+            before = self._until(partial(self.watch.since, time.monotonic()), "the database", RETURN_SECONDS)
             started = time.monotonic()
             struck.at = round(started - self._started, 1)
             self.made.append(struck)
-            follow = blow()
-            while struck.recovered_in is None and time.monotonic() - started < GAVE_UP_SECONDS:
-                follow(time.monotonic() - started)
-                if looker.recovered(before):
-                    struck.recovered_in = round(time.monotonic() - started, 2)
-                time.sleep(LOOK_SECONDS)
-            while not follow(time.monotonic() - started):
-                time.sleep(LOOK_SECONDS)
+            self._see_through(struck, before, started, blow())
         except Exception as error:  # noqa: BLE001  the judge shows it
-            struck.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            struck.error = f"{type(error).__name__}: {error}".partition("\n")[0]
             if struck not in self.made:
                 self.made.append(struck)
-        finally:
-            looker.close()
+
+    def _see_through(self, struck: Struck, before: Stand, started: float, follow: Follow) -> None:
+        """Do what has to follow, and look until the house has recovered, or for as long as that may take."""
+        over_at = None
+        while over_at is None or (struck.recovered_in is None and time.monotonic() - over_at < GAVE_UP_SECONDS):
+            if over_at is None and follow(time.monotonic() - started):
+                over_at = time.monotonic()
+            now = self.watch.since(started)
+            awaited = set(AWAITED) if now is None else missing(before, now)
+            if struck.kind == Kind.ROLLING_RESTART and over_at is None:
+                awaited.add("return")
+            gone = round(time.monotonic() - started, 2)
+            if awaited:
+                struck.awaited.update(dict.fromkeys(awaited, gone))
+            elif struck.recovered_in is None:
+                struck.recovered_in = gone
+            time.sleep(LOOK_SECONDS)
 
     # --- what a strike needs before it falls ------------------------------------------------
 
-    def _prepared(self, strike: Strike, struck: Struck, looker: Looker) -> Callable[[], Follow]:
+    def _prepared(self, strike: Strike, struck: Struck) -> Callable[[], Follow]:
         """Find the victims. What comes back strikes, and gives what has to follow."""
         match strike.kind:
             case Kind.WORKER_KILLED | Kind.CHILD_KILLED | Kind.CHILDREN_STOPPED:
-                main, children = self._victims(strike, struck, looker)
+                main, children = self._victims(strike, struck)
                 if strike.kind == Kind.CHILDREN_STOPPED:
                     return partial(self._stop, strike, children)
                 return partial(_kill, main if strike.kind == Kind.WORKER_KILLED else children[0])
@@ -127,11 +140,11 @@ class Striker:
             case Kind.ROLLING_RESTART:
                 return self._roll
 
-    def _victims(self, strike: Strike, struck: Struck, looker: Looker) -> tuple[psutil.Process, list[psutil.Process]]:
+    def _victims(self, strike: Strike, struck: Struck) -> tuple[psutil.Process, list[psutil.Process]]:
         """A worker's main process and its children; of a dispatcher the one that is just sending, that child first."""
         if strike.target == "worker-dispatch":
             struck.detail = "nothing was being sent"
-            sender = self._sender(looker)
+            sender = self._sender()
             main = sender.parent() if sender is not None else None
             if sender is not None and main is not None:
                 struck.detail = "while it was sending"
@@ -147,7 +160,7 @@ class Striker:
         )
         return found
 
-    def _sender(self, looker: Looker) -> psutil.Process | None:
+    def _sender(self) -> psutil.Process | None:
         """The dispatcher's child that waits for the answer to a submit; None when none could be caught at it."""
         words = self._bait()
         end = time.monotonic() + BAIT_SECONDS
@@ -156,7 +169,7 @@ class Striker:
             for call in self.house.sandbox.record(kind="submit", since=last):
                 last = call["id"]
                 if words in call["prompt"]:
-                    return _process(holder(looker, call["request_id"]))
+                    return _process(self.watch.holder(call["request_id"]))
             time.sleep(LOOK_SECONDS)
         return None
 

@@ -140,8 +140,8 @@ CASES: dict[str, tuple[Callable[[Facts], Facts], str]] = {
     "not audited": (lambda facts: replace(facts, audit=[finding(skipped="no tick")]), "could not check I1"),
     "a memory": (lambda facts: replace(facts, sizes={"web": Size(100, 165, 170)}), "web grew from 100 to 165 MiB"),
     "no recovery": (
-        lambda facts: replace(facts, struck=[*facts.struck, Struck(Kind.WEB_KILLED, 9.5, "web")]),
-        "did not recover from the strike at 9.5 s: kill -9 of the web process",
+        lambda facts: replace(facts, struck=[*facts.struck, Struck(Kind.WEB_KILLED, 9.5, "web", awaited={"web": 120})]),
+        "the strike at 9.5 s (kill -9 of the web process): no web.",
     ),
     "a strike that failed": (
         lambda facts: replace(facts, struck=[*facts.struck, Struck(Kind.WEB_KILLED, 9, "web", error="no web")]),
