@@ -534,6 +534,30 @@ def test_asks_the_database_as_often_for_many_as_for_one(httpserver: HTTPServer) 
     assert queries(1) == queries(10)
 
 
+def pages_read() -> int:
+    """How many pages PostgreSQL looks at for a claim, by its indexes also while there is little to read."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + deliver.DUE, {"size": 4, "suspect": 2})
+        plan = cursor.fetchone()[0][0]["Plan"]
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def test_claims_as_cheaply_however_many_wait_for_one_host() -> None:
+    endpoint = WebhookEndpointFactory.create()
+
+    def fill(number: int) -> None:
+        WebhookDelivery.objects.bulk_create(
+            WebhookDeliveryFactory.build(endpoint=endpoint, user=endpoint.user, generation=None, event="webhook.test")
+            for _ in range(number)
+        )
+
+    fill(50)
+    few = pages_read()
+    fill(2000)
+    assert pages_read() <= 2 * few
+
+
 def test_knows_whether_anything_waits(httpserver: HTTPServer) -> None:
     assert not deliver.due()
     row = due(httpserver, next_try_at=timezone.now() + timedelta(hours=1))
