@@ -373,3 +373,105 @@ class ResolvedAnswer(Answer):
     resolution: str
     generation: UUID = Field(description="The one to look at: a new one where it was asked for anew.")
     status: str
+
+
+class HourAnswer(Answer):
+    """How many failed in an hour."""
+
+    hour: datetime = Field(description="Its beginning, UTC.")
+    number: int
+
+
+class DeadLetterGroup(Answer):
+    """Dead letters of one code, provider and last account."""
+
+    code: str
+    provider_id: str
+    account: UUID | None = Field(description="The last attempt's; null: they never had one.")
+    account_label: str | None
+    number: int
+    users: int = Field(description="How many users they belong to.")
+    first_at: datetime
+    last_at: datetime
+    price: int = Field(description="The credits that they would have brought.")
+    newest: UUID
+    message: str = Field(description="What the newest one says.")
+    hours: list[HourAnswer] = Field(description="Only hours in which any failed.")
+
+
+class DeadLetterGroups(Answer):
+    """What failed for good, whose last letter is the newest first."""
+
+    since: datetime
+    until: datetime
+    number: int = Field(description="Letters in all groups, also in older ones that are not shown.")
+    capped: bool = Field(description="There are older letters, which were not looked at.")
+    results: list[DeadLetterGroup]
+
+
+class DeadLetterAnswer(Answer):
+    """A generation that failed and has had no later answer."""
+
+    id: UUID
+    user: str
+    provider_id: str
+    operation_type: str
+    params: dict[str, Any]
+    code: str
+    message: str
+    account: UUID | None = Field(description="The last attempt's.")
+    attempts: int
+    price: int | None
+    retry_of: UUID | None
+    created_at: datetime
+    failed_at: datetime
+    dismissed_at: datetime | None
+
+
+class DeadLetterPage(Page):
+    """Dead letters of all users."""
+
+    results: list[DeadLetterAnswer]
+
+
+class ShareAnswer(Answer):
+    """What a replay would cost one user."""
+
+    user: str
+    number: int
+    price: int
+    available: int
+    short: int = Field(description="Credits that are missing for all of it.")
+
+
+class ReplayPlan(Answer):
+    """What a replay would do now. Nothing was changed."""
+
+    dry_run: Literal[True]
+    number: int = Field(description="Letters that were looked at, at most 10,000.")
+    more: bool
+    replayable: int
+    refused: dict[str, int] = Field(description="By code: why the others would be left as they are.")
+    why: dict[str, str] = Field(description="A sentence for each code.")
+    price: int
+    users: list[ShareAnswer]
+    starts_at: datetime | None = Field(description="When the first would become due.")
+    ends_at: datetime | None = Field(description="When the last would.")
+    until: datetime = Field(description="Give it to the replay, which then leaves out what fails after this look.")
+
+
+class ReplayAnswer(Answer):
+    """What was replayed so far."""
+
+    dry_run: Literal[False]
+    seen: int
+    replayed: int
+    refused: dict[str, int]
+    why: dict[str, str]
+    next_cursor: str | None = Field(description="There is more: send the same again with it as `cursor`.")
+
+
+class MarkedAnswer(Answer):
+    """How many it was done to; the others are no dead letters, or were not dismissed."""
+
+    number: int

@@ -18,16 +18,21 @@ from generations.api.answers import (
     BookedEntry,
     BookedPage,
     CreditsAnswer,
+    DeadLetterGroups,
+    DeadLetterPage,
     DeliveryAnswer,
     DeliveryDetailAnswer,
     DeliveryPage,
     GenerationPage,
     LedgerPage,
+    MarkedAnswer,
     NewWebhookAnswer,
     ProblemAnswer,
     ProviderList,
     QuoteAnswer,
     ReadingPage,
+    ReplayAnswer,
+    ReplayPlan,
     ResolvedAnswer,
     SecretAnswer,
     TimelineAnswer,
@@ -40,10 +45,13 @@ from generations.api.answers import (
 from generations.api.problems import MEDIA_TYPE
 from generations.api.requests import (
     Body,
+    DismissRequest,
     EntryRequest,
     GenerationRequest,
     RefundRequest,
+    ReplayRequest,
     ResolveRequest,
+    RestoreRequest,
     RetryRequest,
     WebhookChange,
     WebhookRequest,
@@ -239,6 +247,11 @@ retry_generation = _describes(
     "Retry a failed or cancelled generation",
     {202: (GenerationAnswer, "A new generation; its `retry_of` names the old one.")},
     tag="generations",
+    description=(
+        "At today's price, with a hold and a deadline of its own. With `params` it is edited: another request, with a "
+        "fingerprint of its own. Nothing is paid twice by accident: 409 says what is under way, may still be billed, "
+        "or was answered already; `insist` does it all the same (but for what is under way)."
+    ),
     problems=(*WRITES, 402, 404, 409),
     request=RetryRequest,
 )
@@ -454,4 +467,64 @@ redeliver = _describes(
     {202: (DeliveryAnswer, "On its way, with the same `webhook-id`.")},
     tag="webhooks",
     problems=(*WRITES, 404, 409),
+)
+
+LETTERS = [
+    _query("since", "Failed at or after this; 24 h before `until` if left out.", kind=OpenApiTypes.DATETIME),
+    _query("until", "Failed before this; now if left out. At most 31 days.", kind=OpenApiTypes.DATETIME),
+    OpenApiParameter("code", str, description="One or several error codes.", many=True),
+    _query("provider_id", "Only of this provider."),
+    _query("account", "The last attempt's account; `none`: they never had an attempt."),
+    _query("user", "Only of this user, by username."),
+]
+list_dead_letter_groups = _describes(
+    "dead_letters_groups",
+    "What failed for good, grouped by code, provider and account",
+    {200: (DeadLetterGroups, "The groups, with numbers by the hour.")},
+    tag="operators",
+    problems=(403,),
+    parameters=LETTERS,
+)
+list_dead_letters = _describes(
+    "dead_letters_list",
+    "Dead letters of all users, newest first",
+    {200: (DeadLetterPage, "A page.")},
+    tag="operators",
+    problems=(403,),
+    parameters=[*LETTERS, _query("dismissed", "Those that were dismissed.", values=["true", "false"]), LIMIT, CURSOR],
+)
+replay_dead_letters = _describes(
+    "dead_letters_replay",
+    "Replay dead letters at a rate; first as a dry run",
+    {
+        200: (
+            ReplayPlan,
+            "A dry run (as long as you do not say otherwise): price, who is short, what stands in the way.",
+        ),
+        202: (ReplayAnswer, "Replayed: each is a new generation, and each is replayed once, whoever does it too."),
+    },
+    tag="operators",
+    description=(
+        "Starts are planned in the database, `rate_per_minute`, after those that are planned at the provider already. "
+        "A call works for a few seconds; `next_cursor` goes on. Nothing is replayed while an attempt may still be "
+        "billed, unless you `insist` for `ids` that you name."
+    ),
+    problems=(*WRITES, 403),
+    request=ReplayRequest,
+)
+dismiss_dead_letters = _describes(
+    "dead_letters_dismiss",
+    "Say of dead letters that nothing is to be done",
+    {200: (MarkedAnswer, "How many were dead letters.")},
+    tag="operators",
+    problems=(*WRITES, 403),
+    request=DismissRequest,
+)
+restore_dead_letters = _describes(
+    "dead_letters_restore",
+    "Take the dismissal of dead letters back",
+    {200: (MarkedAnswer, "How many were dismissed.")},
+    tag="operators",
+    problems=(*WRITES, 403),
+    request=RestoreRequest,
 )

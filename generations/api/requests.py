@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from generations.api import body, problems
 from generations.api.problems import Problem
+from generations.intake.dismiss import LONGEST_REASON
+from generations.intake.replay import FASTEST
 from generations.intake.request import Idempotency, InputRef, Request
 from generations.intake.resolve import Answer
 from generations.intake.webhooks import Change
@@ -28,6 +30,15 @@ def _text(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("it must be a text")  # noqa: TRY004  pydantic collects ValueErrors
     return value
+
+
+def _zoned(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("it must have an offset, such as 2026-01-31T12:00:00Z")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("it is no time that anything can have happened at") from None
 
 
 def _soon(value: datetime) -> datetime:
@@ -47,6 +58,7 @@ def _moves(value: int) -> int:
 
 Id = Annotated[UUID, BeforeValidator(_text), Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(_text), AfterValidator(_soon), Field(strict=False)]
+Past = Annotated[datetime, BeforeValidator(_text), AfterValidator(_zoned), Field(strict=False)]
 Word = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -124,7 +136,61 @@ class GenerationRequest(Body):
 class RetryRequest(Body):
     """May be left out."""
 
-    insist: bool = Field(default=False, description="Also while an earlier attempt may still be billed.")
+    insist: bool = Field(
+        default=False,
+        description=(
+            "Also while an earlier attempt may still be billed, or although the changed request was answered already."
+        ),
+    )
+    params: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "Other params, all of them; left out: the same. A changed request is another request: it is refused with "
+            "409 `live_twin` or `already_answered` where that one is under way or was completed already."
+        ),
+    )
+
+
+class LettersRequest(Body):
+    """Which dead letters are meant: all that is given must hold."""
+
+    since: Past | None = Field(default=None, description="Failed at or after this; 24 h before `until` if left out.")
+    until: Past | None = Field(default=None, description="Failed before this; now if left out.")
+    codes: list[Word] = Field(default=[], max_length=50)
+    provider_id: Word | None = None
+    account: Id | Literal["none"] | None = Field(
+        default=None, description="Of the last attempt; `none`: they never had one."
+    )
+    user: str | None = Field(default=None, max_length=150, description="A username.")
+    ids: list[Id] = Field(default=[], max_length=500, description="Only these, of any age.")
+
+
+class ReplayRequest(LettersRequest):
+    """Which dead letters are replayed, and how."""
+
+    dry_run: bool = Field(default=True, description="Say what would be done; change nothing.")
+    rate_per_minute: Whole | None = Field(
+        default=None, ge=1, le=FASTEST, description="So many start in a minute; left out: all are due at once."
+    )
+    insist: bool = Field(
+        default=False, description="Only with `ids`: also while an attempt at them may still be billed."
+    )
+    cursor: str | None = Field(
+        default=None, max_length=8000, description="`next_cursor` of the answer before; the rest as it was."
+    )
+
+
+class DismissRequest(Body):
+    """Dead letters about which nothing is to be done."""
+
+    ids: list[Id] = Field(min_length=1, max_length=500)
+    reason: str = Field(min_length=1, max_length=LONGEST_REASON, description="Why; the timelines keep it.")
+
+
+class RestoreRequest(Body):
+    """Dead letters whose dismissal is taken back."""
+
+    ids: list[Id] = Field(min_length=1, max_length=500)
 
 
 class ResolveRequest(Body):

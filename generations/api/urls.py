@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from generations.api.views.assets import AssetListView, AssetView
 from generations.api.views.balances import BalanceListView
 from generations.api.views.credits import CreditsView, LedgerView
+from generations.api.views.dead_letters import DeadLetterListView, DismissView, GroupListView, ReplayView, RestoreView
 from generations.api.views.generations import (
     CancelView,
     GenerationListView,
@@ -47,6 +48,11 @@ urlpatterns = [
     path("v1/providers", ProviderListView.as_view(), name="providers"),
     path("v1/credits", CreditsView.as_view(), name="credits"),
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
+    path("v1/dead-letters", GroupListView.as_view(), name="dead-letters"),
+    path("v1/dead-letters/generations", DeadLetterListView.as_view(), name="dead-letter-generations"),
+    path("v1/dead-letters/replay", ReplayView.as_view(), name="dead-letter-replay"),
+    path("v1/dead-letters/dismiss", DismissView.as_view(), name="dead-letter-dismiss"),
+    path("v1/dead-letters/restore", RestoreView.as_view(), name="dead-letter-restore"),
     path("v1/unknown-outcomes", UnknownOutcomeListView.as_view(), name="unknown-outcomes"),
     path("v1/unknown-outcomes/<uuid:submission_id>/resolve", ResolveView.as_view(), name="resolve"),
     path("v1/balances", BalanceListView.as_view(), name="balances"),

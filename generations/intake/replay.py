@@ -131,12 +131,13 @@ def plan(filters: Filters, per_minute: int | None, *, insist: bool = False) -> P
     )
 
 
-def replay(filters: Filters, per_minute: int | None, progress: Progress, *, actor: str) -> bool:
+def replay(filters: Filters, per_minute: int | None, progress: Progress, *, actor: str, insist: bool = False) -> bool:
     """Replay for a few seconds from where ``progress`` stands. Gives whether there is more to do."""
     stop = time.monotonic() + SLICE_SECONDS
     refused = Counter(progress.refused)
     more = False
-    for outcome in one_by_one(filters, per_minute, actor=actor, after=progress.cursor, most=MOST - progress.seen):
+    left = MOST - progress.seen
+    for outcome in one_by_one(filters, per_minute, actor=actor, after=progress.cursor, most=left, insist=insist):
         progress.cursor, progress.seen = str(outcome.letter.pk), progress.seen + 1
         if outcome.refused:
             refused[outcome.refused] += 1

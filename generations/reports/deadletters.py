@@ -20,7 +20,9 @@ from generations.models import DeadLetter, Generation, Submission
 G = TypeVar("G", bound=Generation)
 
 LONGEST = timedelta(days=31)
-"""The most time that one look covers."""
+"""The most time that one look covers, unless it is about letters that are named by their ids."""
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before anything failed."""
 MOST = 50_000
 """The most letters that one look groups: the newest."""
 MOST_GROUPS = 200

@@ -89,10 +89,12 @@ class RetryView(ApiView):
 
     @docs.retry_generation
     def post(self, given: Request, generation_id: UUID) -> Response:
-        """202 with the new Generation, whose ``retry_of`` is this one."""
+        """202 with the new Generation, whose ``retry_of`` is this one; with other params, where they are given."""
         http = plain(given)
         wanted = requests.read(RetryRequest, body.json_object(http, optional=True))
-        accepted = retry.retry(_own(given, generation_id).pk, actor=actor(given), insist=wanted.insist)
+        accepted = retry.retry(
+            _own(given, generation_id).pk, actor=actor(given), insist=wanted.insist, params=wanted.params
+        )
         told = representation.one(here(given), accepted.generation, reused=accepted.reused)
         return answer(told, 202, Location=told.links.self)
 

@@ -6,7 +6,7 @@ import getpass
 from argparse import ArgumentTypeError
 from collections import Counter
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
@@ -22,14 +22,13 @@ from generations.lifecycle import Status
 from generations.management.output import as_json, moment, positive, table
 from generations.models import DeadLetter, Generation
 from generations.models.clock import database_now
-from generations.reports.deadletters import LONGEST, Filters, Group, dismissed, groups, letters
+from generations.reports.deadletters import LONG_AGO, LONGEST, Filters, Group, dismissed, groups, letters
 from generations.reports.lookup import IdError, find
 from generations.reports.spans import span
 from providers import registry
 from providers.registry import UnknownProvider
 
 LISTED = 50
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def rate(text: str) -> int:

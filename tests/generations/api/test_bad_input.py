@@ -380,7 +380,21 @@ def test_refuses_a_file_that_is_no_media(name: str, content: bytes, api: APIClie
 
 
 @pytest.mark.parametrize("path", ["cancel", "retry"])
-@pytest.mark.parametrize("raw", [b"[]", b"{", b'{"force": true}', b'{"insist": "yes"}', b'{"insist": 1}'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[]",
+        b"{",
+        b'{"force": true}',
+        b'{"insist": "yes"}',
+        b'{"insist": 1}',
+        b'{"params": []}',
+        b'{"params": "x"}',
+        b'{"params": {}}',
+        b'{"params": {"prompt": "\\u0000"}}',
+        b'{"params": {"prompt": "x", "seed": 1e400}}',
+    ],
+)
 def test_refuses_wrong_bodies_of_actions(path: str, raw: bytes, api: APIClient, user: User) -> None:
     row = GenerationFactory.create(user=user, status="failed" if path == "retry" else "pending")
 

@@ -210,6 +210,60 @@ def test_asks_for_the_cancel_of_one_at_the_provider(api: APIClient, user: User) 
     assert reply.json()["links"]["cancel"] is None
 
 
+def test_retries_with_other_params(api: APIClient, user: User) -> None:
+    row = GenerationFactory.create(user=user, status="failed")
+    given = {"prompt": "a lighthouse by day", "quality": "720p"}
+
+    reply = api.post(f"{GENERATIONS}/{row.pk}/retry", {"params": given}, format="json")
+
+    told = reply.json()
+    assert reply.status_code == 202, told
+    assert (told["retry_of"], told["raw_params"], told["params"]["quality"]) == (str(row.pk), given, "720p")
+    again = api.post(f"{GENERATIONS}/{row.pk}/retry", {"params": given}, format="json")
+    assert_problem(again, 409, "live_twin")
+
+
+def test_says_what_is_wrong_with_other_params_field_by_field(api: APIClient, user: User) -> None:
+    row = GenerationFactory.create(user=user, status="failed")
+    wrong = {"prompt": "x", "quality": "9000p", "duration": "5"}
+
+    reply = api.post(f"{GENERATIONS}/{row.pk}/retry", {"params": wrong}, format="json")
+
+    told = assert_problem(reply, 400, "invalid_params")
+    assert {error["field"] for error in told["errors"]} == {"params.quality", "params.duration"}
+    rule = {"prompt": "x", "model": "v5", "duration": 7}
+    told = assert_problem(
+        api.post(f"{GENERATIONS}/{row.pk}/retry", {"params": rule}, format="json"), 400, "invalid_params"
+    )
+    assert told["errors"] == [{"field": "params.duration", "message": "model v5 makes 5 or 8 seconds"}]
+    assert Generation.objects.count() == 1
+
+
+def test_does_not_pay_again_for_what_other_params_were_answered_with(api: APIClient, user: User) -> None:
+    given = {"prompt": "a lighthouse by day"}
+    first = GenerationFactory.create(user=user, status="failed")
+    made = api.post(f"{GENERATIONS}/{first.pk}/retry", {"params": given}, format="json").json()
+    Generation.objects.filter(pk=made["id"]).update(status="completed", completed_at=timezone.now())
+    row = GenerationFactory.create(user=user, status="failed")
+
+    told = assert_problem(
+        api.post(f"{GENERATIONS}/{row.pk}/retry", {"params": given}, format="json"), 409, "already_answered"
+    )
+
+    assert told["generation"] == made["id"]
+    insisted = api.post(f"{GENERATIONS}/{row.pk}/retry", {"params": given, "insist": True}, format="json")
+    assert insisted.status_code == 202
+
+
+def test_hides_somebody_elses_from_a_retry_with_other_params(api: APIClient) -> None:
+    row = GenerationFactory.create(status="failed")
+
+    reply = api.post(f"{GENERATIONS}/{row.pk}/retry", {"params": {"prompt": "mine"}}, format="json")
+
+    assert_problem(reply, 404, "not_found")
+    assert Generation.objects.count() == 1
+
+
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 def test_refuses_to_cancel_what_has_ended(status: str, api: APIClient, user: User) -> None:
     row = GenerationFactory.create(user=user, status=status)
