@@ -13,13 +13,14 @@ import pytest
 import redis
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from generations import wakeups
 from generations.lifecycle import Status
-from generations.models import Generation, Heartbeat, IdempotencyKey
+from generations.models import Event, Generation, Heartbeat, IdempotencyKey
+from generations.reports.audit import examine
 from tests.factories import (
     AccountFactory,
     GenerationFactory,
@@ -217,6 +218,73 @@ class TestAudit:
         text, code = run("audit")
         assert code == 0
         assert "the services are not up" in text
+
+
+class TestAuditWatch:
+    """``audit --watch``: what changes, until Ctrl-C."""
+
+    @pytest.fixture
+    def between(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        """What happens while it waits between its rounds; after the last of them somebody presses Ctrl-C."""
+
+        def script(*steps: Callable[[], object]) -> None:
+            left = list(steps)
+
+            def wait(_seconds: float) -> None:
+                if not left:
+                    raise KeyboardInterrupt
+                left.pop(0)()
+
+            monkeypatch.setattr("generations.management.commands.audit.time.sleep", wait)
+
+        return script
+
+    def test_ends_well_when_everything_held(self, between: Callable[..., None]) -> None:
+        between(lambda: None)
+        text, code = run("audit", "--watch")
+        assert code == 0
+        assert "Looked 2 times. Everything held all the time." in text
+        assert len(text.splitlines()) == 3, "a first line, an empty one and the verdict"
+
+    def test_prints_what_changes_and_exits_with_1_though_it_is_well_again(self, between: Callable[..., None]) -> None:
+        made: list[Generation] = []
+
+        def mend() -> None:
+            Event.objects.create(generation=made[0], kind=Event.Kind.CANCELLED, actor="test")
+
+        between(lambda: made.append(GenerationFactory.create(status=Status.CANCELLED)), lambda: None, mend)
+        text, code = run("audit", "--watch", "3")
+        assert code == 1
+        lines = [line for line in text.splitlines() if "I12" in line]
+        assert [("BROKEN" in line, "holds" in line) for line in lines] == [(True, False), (False, True)]
+        assert f"generation {made[0].pk} is cancelled and has no event" in text
+        assert "(was 1)" in lines[1]
+        assert "every 3 s" in text
+
+    def test_gives_a_line_of_json_for_each_change(self, between: Callable[..., None]) -> None:
+        between(lambda: GenerationFactory.create(status=Status.CANCELLED))
+        text, code = run("audit", "--watch", "--json")
+        told = [json.loads(line) for line in text.splitlines()]
+        assert code == 1
+        assert [(one.get("id"), one.get("now"), one.get("ok")) for one in told] == [
+            ("I12", "broken", None),
+            (None, None, False),
+        ]
+        assert all(one["at"] for one in told)
+
+    def test_waits_for_a_database_that_is_away(
+        self, between: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def lost(*_args: object, **_options: object) -> None:
+            raise OperationalError("gone")
+
+        place = "generations.reports.watch.examine"
+        monkeypatch.setattr(place, lost)
+        monkeypatch.setattr("generations.management.commands.audit.connection.close", lambda: None)  # it is the test's
+        between(lambda: None, lambda: monkeypatch.setattr(place, examine))
+        text, code = run("audit", "--watch")
+        assert code == 0
+        assert text.count("does not answer") == text.count("answers again") == 1
 
 
 class TestCleanup:
