@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from generations.conf import Limits
+from tests.mutation.mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,11 +84,26 @@ def test_link_only_to_what_exists(document: Path, target: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "path"),
-    [(text, document.parent / target) for document, text, target in links() if target.startswith("tests/")],
+    [
+        (text, document.parent / target)
+        for document, text, target in links()
+        if target.removeprefix("../").startswith("tests/") and "test_" in text
+    ],
     ids=lambda part: Path(part).name.strip("`"),
 )
 def test_name_only_tests_that_exist(text: str, path: Path) -> None:
     assert re.search(rf"^ *def {re.escape(text.strip('`'))}\(", path.read_text(), re.MULTILINE)
+
+
+def test_list_every_planted_bug() -> None:
+    told = (ROOT / "docs" / "proof.md").read_text().partition("## Planted bugs")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (.+?) \| .+ \|$", told, re.MULTILINE)[1:] == [mutant.name for mutant in MUTANTS]
+
+
+def test_name_a_test_for_every_invariant() -> None:
+    rows = re.findall(r"^\| (I\d+) \| .+ \| (.+) \|$", (ROOT / "docs" / "proof.md").read_text(), re.MULTILINE)
+    assert [name for name, _ in rows] == [f"I{number}" for number in range(1, 15)]
+    assert [name for name, held_by in rows if "](../tests/" not in held_by] == ["I11"], "batches are not there yet"
 
 
 def test_hold_each_promise_by_a_test() -> None:

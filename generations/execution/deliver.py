@@ -28,10 +28,11 @@ from generations.backoff import delivery_delay
 from generations.conf import limits, seconds
 from generations.execution import poison
 from generations.execution.lanes import Due, choose
-from generations.execution.persist import AWAY, apart, patiently
+from generations.execution.persist import apart, patiently
 from generations.execution.waves import Wave
 from generations.execution.webhook_call import Outcome, send, signed
 from generations.models import Incident, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from generations.models.away import AWAY
 from generations.models.bulk import storable, update_rows
 from generations.models.clock import database_now
 from generations.models.generation import SUSPECT_AFTER

@@ -158,7 +158,7 @@ def _waiting(generation: Generation) -> dict[str, Any]:
         "ahead_is_at_least": ahead >= MOST_AHEAD,
         "returns_at": _iso(_returns_at(generation, accounts)) if why in RETURNING else None,
         "held_back": overview.held_back() if why == WaitReason.HELD_BACK else [],
-        "accounts": [_account(account, generation) for account in accounts],
+        "accounts": [_account(account, generation, why) for account in accounts],
     }
 
 
@@ -176,7 +176,9 @@ def _paused(switch: Switch) -> str:
     return f"{paused.title} is paused by {paused.who} since {since} ({paused.reason.rstrip('.')})"
 
 
-def _account(account: Standing, generation: Generation) -> dict[str, Any]:
+def _account(account: Standing, generation: Generation, why: WaitReason | None) -> dict[str, Any]:
+    # Where a slot is free, what keeps it is its own.
+    its_own = f"a slot is free, but {WAITS[why]}" if why else None
     return {
         "id": str(account.id),
         "label": account.label,
@@ -188,7 +190,7 @@ def _account(account: Standing, generation: Generation) -> dict[str, Any]:
         "used_today": account.used_today,
         "condition": account.condition,
         "until": _iso(account.until),
-        "why_not": account.why_not(generation),
+        "why_not": account.why_not(generation) or its_own,
     }
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from contextlib import suppress
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +90,38 @@ class House(house.House):
     def account(self, provider_id: str, limit: int, label: str = "") -> str:
         return super().account(provider_id, limit, label or f"account {next(_numbers)}")
 
+    @contextmanager
+    def away(self, name: str) -> Iterator[None]:
+        """A program is killed, and stays away as long as this lasts."""
+        assert self._supervisor is not None
+        child = self._supervisor.children[name]
+        os.kill(self.pid(name), signal.SIGQUIT if name == self.postgres.name else signal.SIGKILL)
+        self.until(lambda: child.process is None and child.restart_at is not None, f"the death of {name}")
+        child.restart_at = math.inf
+        try:
+            yield
+        finally:
+            child.restart_at = time.monotonic()
+            connection.close()  # with a database that was away, ours went too
+            self.until(lambda: self.postgres.ready() and self.valkey.ready() and child.alive, f"{name} again")
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """A program hangs (SIGSTOP) as long as this lasts."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def until(self, check: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """As ``wait``, of what asks no database."""
+        end = time.monotonic() + seconds
+        while not check():
+            assert time.monotonic() < end, f"not within {seconds:g} s: {what}\n{self.last_lines()}"
+            time.sleep(0.02)
+
     def clean(self) -> None:
         """Nothing of an earlier test: people, accounts, everything that hangs on them, the sandbox's record."""
         with suppress(NotInTime):  # whose work does not end has failed already
@@ -97,7 +133,7 @@ class House(house.House):
 
 def _emptied() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE auth_user, accounts_account, accounts_price CASCADE")
+        cursor.execute("TRUNCATE auth_user, accounts_account, accounts_price, generations_switch CASCADE")
     return True
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from django.db import connection
 from django.test import Client
@@ -46,10 +48,15 @@ def test_shows_an_accounts_days_as_a_table_and_a_picture(console: Client) -> Non
     assert "As expected." in page
     assert "Less than its attempts explain: an incident was opened." in page
     assert "−110" in page
-    assert '<svg class="dr-chart"' in page
-    assert "between 800 and 1,000" in page
-    assert page.count("<circle") == 1, "a dot for the one that is too low"
-    assert "<script" not in page.split('<svg class="dr-chart"')[1].split("</svg>")[0]
+    drawn = re.findall(r'<svg class="dr-chart".*?</svg>', page, re.DOTALL)
+    picture = ET.fromstring(drawn[0])
+    assert picture.get("aria-label", "").endswith("between 800 and 1,000")
+    expected, actual = (line.get("points", "").split() for line in picture.findall("polyline"))
+    assert (len(expected), len(actual)) == (2, 3)
+    assert actual[0].endswith(",8.0"), "the highest is on top"
+    assert actual[-1].endswith(",112.0"), "the lowest at the bottom"
+    [dot] = picture.findall("circle")
+    assert f"{dot.get('cx')},{dot.get('cy')}" == actual[-1], "on the day that is too low"
 
 
 def test_shows_no_picture_of_one_day(console: Client) -> None:

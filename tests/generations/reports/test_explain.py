@@ -130,6 +130,8 @@ def test_says_that_its_user_has_as_many_in_flight_as_he_may() -> None:
     assert told["waiting"]["reason"] == "user_cap"
     assert "as many in flight as the user's cap allows (1 of 1)" in told["summary"]
     assert only(steps(generation), "when one of its user's is through") is None
+    [account] = told["waiting"]["accounts"]
+    assert account["why_not"] == "a slot is free, but its user has as many in flight as the user's cap allows"
 
 
 def test_says_that_the_day_has_nothing_left_and_when_the_next_begins() -> None:
