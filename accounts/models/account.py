@@ -107,6 +107,7 @@ class Account(models.Model):
         max_length=8,
         choices=CallbackForm,
         default=CallbackForm.QUERY,
+        db_default=CallbackForm.QUERY.value,
         help_text="What a signed callback's signature covers; the provider's documents and clients disagree.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -59,10 +59,14 @@ class Submission(models.Model):
     next_poll_at = models.DateTimeField(null=True)
     callback_token = models.CharField(max_length=64, default=_callback_token)
     told_job_id = models.CharField(
-        max_length=255, blank=True, help_text="The job that a callback named before the submit's own answer came."
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The job that a callback named before the submit's own answer came.",
     )
     unwritten_claims = models.PositiveSmallIntegerField(
-        default=0, help_text="How often a worker took it since something was last written about it."
+        default=0, db_default=0, help_text="How often a worker took it since something was last written about it."
     )
 
     provider_job_id = models.CharField(max_length=255, null=True)  # noqa: DJ001  (unique where set)
@@ -87,7 +91,12 @@ class Submission(models.Model):
         null=True, help_text="What the provider's own list of recent work says about an unknown outcome."
     )
     resolution = models.CharField(
-        max_length=12, choices=Resolution, blank=True, help_text="What a person said of an unknown outcome."
+        max_length=12,
+        choices=Resolution,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What a person said of an unknown outcome.",
     )
     process = models.CharField(max_length=200, blank=True, help_text="Which process ran it, with its code version.")
 

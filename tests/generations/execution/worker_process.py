@@ -25,7 +25,7 @@ django.setup()
 from django.conf import settings  # noqa: E402
 
 from generations import conf  # noqa: E402
-from generations.execution import collect, dispatch, failures, orders, poll, process, recording, recover  # noqa: E402
+from generations.execution import accounts, collect, dispatch, failures, orders, poll, process, recording, recover  # noqa: E402
 from generations.models import Generation  # noqa: E402
 from providers.transport import Conversation  # noqa: E402
 
@@ -43,6 +43,7 @@ WORKS: dict[str, Callable[[], object]] = {
     "poll": poll.poll,
     "collect": collect.collect,
     "tick": recover.tick,
+    "refresh": accounts.refresh_due,
     "everything": everything,
 }
 # The functions that begin the work of one Submission; what two of them give is called in a thread.
@@ -57,6 +58,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "answered": (recording, "_record"),
     "polled": (poll, "_write"),
     "stored": (collect, "_finish"),
+    "refreshed": (accounts, "_conclude"),
     "recovering": (failures, "_back_to_queue"),
 }
 
