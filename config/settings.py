@@ -238,6 +238,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "STYLES": [lambda _request: static("console/console.css")],
     "SCRIPTS": [lambda _request: static("console/console.js")],
+    "GLOBAL_CALLBACK": "generations.admin.switch.stopped",
     "DASHBOARD_CALLBACK": "generations.admin.dashboard.dashboard",
     "SIDEBAR": {"show_search": False, "navigation": "generations.admin.site.navigation"},
     # A safelight's red, from pale to deep.

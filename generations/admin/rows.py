@@ -27,7 +27,7 @@ WAIT_WORDS = {
     "user_cap": "its user has as many in flight as his cap allows",
     "daily_cap": "its accounts have reached their cap for today",
     "held_back": "held back until results can be stored",
-    "paused": "the provider is paused",
+    "paused": "paused by an operator",
     "no_account": "no account may serve it",
 }
 

@@ -475,3 +475,41 @@ class MarkedAnswer(Answer):
     """How many it was done to; the others are no dead letters, or were not dismissed."""
 
     number: int
+
+
+class SwitchAnswer(Answer):
+    """A switch, on or off; null where it is off."""
+
+    key: str = Field(examples=["dispatch:provider:pixverse"])
+    title: str
+    on: bool
+    effect: str = Field(description="What it does while it is on.")
+    reason: str | None
+    actor: str | None
+    who: str | None = Field(description="The actor's name.")
+    since: datetime | None
+
+
+class SwitchList(Answer):
+    """All switches."""
+
+    results: list[SwitchAnswer]
+
+
+class SwitchChangeAnswer(Answer):
+    """A switch was turned."""
+
+    id: UUID
+    key: str
+    title: str
+    on: bool
+    reason: str
+    actor: str
+    who: str
+    at: datetime
+
+
+class SwitchChangePage(Page):
+    """Every turn that was made."""
+
+    results: list[SwitchChangeAnswer]

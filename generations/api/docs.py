@@ -35,6 +35,9 @@ from generations.api.answers import (
     ReplayPlan,
     ResolvedAnswer,
     SecretAnswer,
+    SwitchAnswer,
+    SwitchChangePage,
+    SwitchList,
     TimelineAnswer,
     UnknownOutcomePage,
     WalletPage,
@@ -53,6 +56,7 @@ from generations.api.requests import (
     ResolveRequest,
     RestoreRequest,
     RetryRequest,
+    SwitchRequest,
     WebhookChange,
     WebhookRequest,
 )
@@ -381,6 +385,33 @@ refund_generation = _describes(
     problems=(*WRITES, 403, 404, 409, 422),
     request=RefundRequest,
     parameters=[KEY_FOR_EVER],
+)
+list_switches = _describes(
+    "switches_list",
+    "What is stopped, by whom and why",
+    {200: (SwitchList, "Every switch, on or off.")},
+    tag="operators",
+    problems=(403,),
+)
+turn_switch = _describes(
+    "switches_turn",
+    "Stop intake or dispatch, or let it go on",
+    {200: (SwitchAnswer, "How it stands now.")},
+    tag="operators",
+    description=(
+        "`intake`: nothing new is accepted; `dispatch`, `dispatch:provider:...`, `dispatch:operation:...`: nothing "
+        "(of it) is sent. One that is on already keeps its reason."
+    ),
+    problems=(*WRITES, 403, 404),
+    request=SwitchRequest,
+)
+list_switch_changes = _describes(
+    "switches_changes",
+    "Every turn of every switch, newest first",
+    {200: (SwitchChangePage, "A page.")},
+    tag="operators",
+    problems=(403,),
+    parameters=[LIMIT, CURSOR],
 )
 list_webhooks = _describes(
     "webhooks_list",

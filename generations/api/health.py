@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 from pydantic_core import to_json
 
-from generations.models import Heartbeat, HeldBack
+from generations.models import Heartbeat, HeldBack, Switch
 from generations.models.clock import database_now
 
 KEPT_SECONDS = 1.0
@@ -64,11 +64,11 @@ def readyz(_request: HttpRequest) -> HttpResponse:
 
 
 def run() -> list[Check]:
-    """All checks now: database, schema, broker, beat, worker, storage. Those that need the database are red
-    without it."""
+    """All checks now: database, schema, broker, beat, worker, storage, switches. Those that need the database are
+    red without it."""
     found = _database()
     there = all(check.ok for check in found)
-    return [*found, _broker(), *([*_heartbeats(), _storage()] if there else _blind())]
+    return [*found, _broker(), *([*_heartbeats(), _storage(), _switches()] if there else _blind())]
 
 
 def _database() -> list[Check]:
@@ -154,8 +154,19 @@ def _storage() -> Check:
     return Check("storage", ok=True, detail="It can be written to.")
 
 
+def _switches() -> Check:
+    """What people have stopped: told, and no fault. Why and by whom is not for everybody who can ask here."""
+    on = ", ".join(Switch.objects.order_by("pk").values_list("key", flat=True))
+    if not on:
+        return Check("switches", ok=True, detail="Nothing is stopped.")
+    to_do = "If that is over, turn it off: in the console under Switches, or with `python3 manage.py switch`."
+    return Check("switches", ok=True, detail=f"Stopped by an operator: {on}.", what_to_do=to_do)
+
+
 def _blind() -> list[Check]:
-    return [Check(name, ok=False, detail="Not known without the database.") for name in (*ESSENTIAL, "storage")]
+    return [
+        Check(name, ok=False, detail="Not known without the database.") for name in (*ESSENTIAL, "storage", "switches")
+    ]
 
 
 class _Kept:

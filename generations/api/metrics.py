@@ -28,6 +28,7 @@ from generations.models.clock import database_now
 from generations.reports import overview
 from generations.reports.balances import newest
 from generations.reports.capacity import standings
+from generations.reports.switches import everyone
 
 
 @require_safe
@@ -99,6 +100,10 @@ def _generations() -> Iterator[Metric]:
     for reason in HeldBack.Reason.values:
         held.add_metric([reason], int(reason in reasons))
     yield held
+    switches = GaugeMetricFamily("darkroom_switch_on", "1: an operator has stopped it.", labels=["switch"])
+    for switch in everyone():
+        switches.add_metric([switch.key], int(switch.on))
+    yield switches
     unseen = overview.incidents_unseen()["number"]
     yield GaugeMetricFamily("darkroom_incidents_unseen", "Incidents that nobody has looked at.", value=unseen)
 

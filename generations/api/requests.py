@@ -214,6 +214,13 @@ class ResolveRequest(Body):
         return Answer(Submission.Resolution(self.decision), self.note, self.job_id, cost)
 
 
+class SwitchRequest(Body):
+    """How a switch is to stand, and why."""
+
+    on: bool = Field(description="true: stop; false: go on.")
+    reason: str = Field(min_length=1, max_length=300, pattern=r"\S", description="People see it.")
+
+
 Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S", description="Kept in the ledger for ever.")]
 MOST_CREDITS = 10**12
 

@@ -18,6 +18,7 @@ from generations.api.views.generations import (
     TimelineView,
 )
 from generations.api.views.providers import ProviderListView
+from generations.api.views.switches import SwitchChangeListView, SwitchListView, SwitchView
 from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
 from generations.api.views.wallets import RefundView, WalletLedgerView, WalletListView, WalletView
 from generations.api.views.webhooks import (
@@ -59,6 +60,9 @@ urlpatterns = [
     path("v1/wallets", WalletListView.as_view(), name="wallets"),
     path("v1/wallets/<str:username>", WalletView.as_view(), name="wallet"),
     path("v1/wallets/<str:username>/ledger", WalletLedgerView.as_view(), name="wallet-ledger"),
+    path("v1/switches", SwitchListView.as_view(), name="switches"),
+    path("v1/switches/changes", SwitchChangeListView.as_view(), name="switch-changes"),
+    path("v1/switches/<str:key>", SwitchView.as_view(), name="switch"),
     path("v1/webhooks", WebhookListView.as_view(), name="webhooks"),
     path("v1/webhooks/secret/rotate", RequestSecretView.as_view(), name="webhook-request-secret"),
     path("v1/webhooks/deliveries", DeliveryListView.as_view(), name="webhook-deliveries"),

@@ -15,8 +15,10 @@ from django.views.decorators.http import conditional_page, require_safe
 
 from accounts.models import Wallet
 from generations.lifecycle import LIVE, Status
-from generations.models import Asset, Generation, Submission
+from generations.models import Asset, Generation, Submission, Switch
+from generations.models.switch import INTAKE
 from generations.reports.partial import partials
+from generations.reports.switches import SwitchTold, told, with_names
 from generations.reports.waiting import wait_reasons
 from generations.signing import content_url
 
@@ -64,7 +66,8 @@ class Login(LoginView):
 def home(request: HttpRequest) -> HttpResponse:
     """The page, with the list in it."""
     wallet = Wallet.objects.filter(user=_user_id(request)).first()
-    return render(request, "pages/home.html", {**_list(request), "wallet": wallet, "links": _links(request)})
+    context = {**_list(request), "wallet": wallet, "links": _links(request), "stopped": _intake_stopped()}
+    return render(request, "pages/home.html", context)
 
 
 @require_safe
@@ -129,6 +132,12 @@ def _words(row: Generation, reason: str | None) -> str:
 def _list(request: HttpRequest) -> dict[str, Any]:
     shown = cards(_user_id(request))
     return {"cards": shown, "live": any(card.generation.status in LIVE for card in shown)}
+
+
+def _intake_stopped() -> SwitchTold | None:
+    """Why nothing new is accepted; what is paused is told at each result that waits for it."""
+    switch = with_names(Switch.objects.filter(key=INTAKE)).first()
+    return told(switch) if switch else None
 
 
 def _user_id(request: HttpRequest) -> int:

@@ -163,7 +163,7 @@ def checks(status: int) -> dict[str, dict[str, Any]]:
 def test_is_ready(beating: None) -> None:
     found = checks(200)
 
-    assert list(found) == ["database", "schema", "broker", "beat", "worker", "storage"]
+    assert list(found) == ["database", "schema", "broker", "beat", "worker", "storage", "switches"]
     assert all(check["ok"] and not check["what_to_do"] for check in found.values())
     assert 0 <= found["beat"]["age_seconds"] < 15
 
@@ -309,6 +309,9 @@ def test_describes_itself_completely(schema: dict[str, Any]) -> None:
         "get /api/v1/unknown-outcomes",
         "post /api/v1/unknown-outcomes/{submission_id}/resolve",
         "get /api/v1/balances",
+        "get /api/v1/switches",
+        "put /api/v1/switches/{key}",
+        "get /api/v1/switches/changes",
         "get /api/v1/wallets",
         "get /api/v1/wallets/{username}",
         "get /api/v1/wallets/{username}/ledger",

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django import Settings
 
+from generations.intake.switches import turn_on
 from generations.lifecycle import State, Status
 from tests.factories import (
     PASSWORD,
@@ -140,3 +141,20 @@ def test_shows_the_ways_that_exist_for_this_person(browser: Client, settings: Se
 
 def test_only_answers_to_being_looked_at(browser: Client) -> None:
     assert browser.post(HOME).status_code == 405
+
+
+def test_says_that_nothing_new_is_accepted_and_why(browser: Client, user: User) -> None:
+    assert "Nothing new is accepted" not in browser.get(HOME).content.decode()
+    boss = UserFactory.create(username="mina", is_staff=True, is_superuser=True)
+    turn_on("intake", reason="closed <until> Monday", actor=f"admin:{boss.pk}")
+    turn_on("dispatch", reason="not for users", actor=f"admin:{boss.pk}")
+    page = browser.get(HOME).content.decode()
+    assert "Nothing new is accepted at present:</strong> closed &lt;until&gt; Monday" in page
+    assert "by an operator, <time" in page
+    assert "mina" not in page, "who it was is for staff"
+    assert "not for users" not in page
+    assert "Let it go on" not in page
+    browser.force_login(boss)
+    page = browser.get(HOME).content.decode()
+    assert "by mina, <time" in page
+    assert reverse("admin:generations_switch_turn", args=["intake"]) in page
