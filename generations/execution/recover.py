@@ -42,11 +42,7 @@ def recover() -> dict[str, int]:
     A kind that cannot be moved on keeps none of the others, nor does one row keep those beside it.
     """
     counts = {}
-    steps = (
-        *(not_sent, sending, resubmit, unknown_at_limit, overdue),
-        *(queued_too_long, cancels, unpollable, uncollectable),
-    )
-    for step in steps:
+    for step in STEPS:
         try:
             counts[step.__name__] = step()
         except Exception:
@@ -230,6 +226,20 @@ def cancels() -> int:
         Exists(under_way.filter(generation=OuterRef("pk"))), status=Status.PROCESSING, cancel_at__lte=Now()
     )
     return _generations(asked, "cancel_at", move)
+
+
+STEPS: tuple[Callable[[], int], ...] = (
+    not_sent,
+    sending,
+    resubmit,
+    unknown_at_limit,
+    overdue,
+    queued_too_long,
+    cancels,
+    unpollable,
+    uncollectable,
+)
+"""What recovery does, in this order."""
 
 
 def _after_not_sent(_error: ProviderError, used: Generation, allowed: Limits, _jitter: Callable[[], float]) -> Verdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,7 +15,6 @@ from django.utils import timezone
 from accounts.models import Account
 from generations.execution import claim as claiming
 from generations.execution.claim import claim, extend_leases, mature
-from generations.intake.cancel import cancel
 from generations.intake.switches import turn_off, turn_on
 from generations.lifecycle import State, Status
 from generations.models import AccountExclusion, Generation, Submission
@@ -225,43 +223,6 @@ def test_renews_only_leases_that_still_run() -> None:
 
 
 # --- at once --------------------------------------------------------------------------------------
-
-
-def patiently_take() -> list[UUID]:
-    """Two of them; the turn comes when it comes, however busy the machine is."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '60s'; SET statement_timeout = '60s'")
-    return take(2)
-
-
-@together
-def test_never_gives_a_slot_twice_to_thirty_two_claimers_nor_calls_it_full_while_it_is_not() -> None:
-    account = AccountFactory.create(limit=40)
-    user = UserFactory.create()
-    waiting(user, 64)
-    results = at_once(*[patiently_take] * 32)
-    assert not [one for one in results if isinstance(one, Exception)]
-    taken = [generation for one in results for generation in one]
-    assert len(taken) == len(set(taken)) == 40
-    assert Counter(len(one) for one in results) == {2: 20, 0: 12}, "nobody was sent away while slots were free"
-    assert sorted(account.submissions.values_list("slot", flat=True)) == list(range(1, 41))
-
-
-@together
-def test_never_runs_what_was_cancelled_at_the_same_moment() -> None:
-    AccountFactory.create(limit=10)
-    made = waiting(UserFactory.create(), 10)
-    queue = [one.pk for one in made]
-
-    def work() -> None:
-        if threading.get_ident() % 2:
-            take(10)
-        cancel(queue.pop(), actor="user:1")
-
-    results = at_once(*[work] * 10)
-    assert not [one for one in results if isinstance(one, Exception)]
-    assert set(Generation.objects.values_list("status", flat=True)) == {Status.CANCELLED}
-    assert not Submission.objects.open().exists()
 
 
 def pause(key: str) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,15 +9,13 @@ from django.utils import timezone
 
 from accounts import credits
 from accounts.credits import Movement
-from generations.execution import collect as collecting
 from generations.execution import recover
 from generations.execution.dispatch import send
 from generations.intake.cancel import cancel
-from generations.intake.errors import Conflict
 from generations.lifecycle import State, Status
-from generations.models import Generation, Submission
+from generations.models import Submission
 from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory, UserFactory, WalletFactory
-from tests.generations.execution.studio import LONG_AGO, PRICE, PURSE, Studio, at_once
+from tests.generations.execution.studio import LONG_AGO, Studio
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("hints")]
 
@@ -211,57 +206,3 @@ def test_does_no_harm_when_it_overlaps(hints: list[str]) -> None:
 
 
 # --- at once --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("round_", range(4))
-def test_ends_once_with_the_right_money_when_a_cancel_meets_the_result(studio: Studio, round_: int) -> None:
-    studio.account()
-    generation, attempt = studio.start()
-    [work] = studio.sandbox.works(request_id=str(attempt.pk))
-    if round_ >= 2:  # the provider is done: the first poll sees it, at the moment of the tick
-        time.sleep(max(0, work["finish_at"] - time.time()))
-    cancel(generation.pk, actor="user:1")
-    Generation.objects.filter(pk=generation.pk).update(cancel_at=timezone.now() - LONG_AGO)
-
-    def finish() -> None:
-        studio.poll_to_the_end(Submission.objects.get(pk=attempt.pk))
-        collecting.collect()
-
-    results = at_once(finish, *[recover.recover] * (1 + round_ % 2))
-    assert not [one for one in results if isinstance(one, Exception)]
-    studio.look(generation)
-    assert generation.status in {Status.COMPLETED, Status.CANCELLED}
-    completed = generation.status == Status.COMPLETED
-    assert studio.money(generation) == (["capture", "hold"] if completed else ["hold", "release"])
-    assert studio.wallet == ((PURSE - PRICE, 0) if completed else (PURSE, 0))
-    assert studio.attempt(generation).state == State.SUCCEEDED
-    assert len(studio.assets(generation)) == 1, "a result is kept, whoever was first"
-    ends = [kind for kind in studio.events(generation) if kind in {"completed", "cancelled"}]
-    assert ends == [generation.status]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_recovers_each_once_when_two_ticks_meet() -> None:
-    made = [overdue(State.RESERVED, "lease_until") for _ in range(10)]
-    results = at_once(recover.recover, recover.recover, recover.recover)
-    assert not [one for one in results if isinstance(one, Exception)]
-    assert {now(one).generation.not_sent for one in made} == {1}
-    assert {one.generation.status for one in made} == {Status.PENDING}
-
-
-@pytest.mark.django_db(transaction=True)
-def test_sends_or_cancels_and_never_both() -> None:
-    """A user cancels at the moment of sending: no deadlock, and what was stopped is not sent."""
-    made = [overdue(State.RESERVED) for _ in range(6)]
-    works: list[Callable[[], object]] = []
-    for one in made:
-        works += [partial(send, [one], one.token), partial(cancel, one.generation_id, actor="user:1")]
-    results = at_once(*works)
-    assert not [one for one in results if isinstance(one, Exception) and not isinstance(one, Conflict)]
-    for one in made:
-        now(one)
-        assert (one.state, one.generation.status) in {
-            (State.SENDING, Status.PROCESSING), (State.CANCELLED, Status.CANCELLED),
-        }  # fmt: skip
-        assert (one.generation.cancel_requested_at is not None) == (one.state == State.SENDING)

@@ -200,22 +200,3 @@ class TestTogether:
 
         assert len({one.cancel_at for one in results if isinstance(one, Generation)}) == 1
         assert kinds(generation) == ["accepted", "cancel_requested"]
-
-    def test_is_either_stopped_or_sent(self, generation: Generation, attempt: Callable[[State], Submission]) -> None:
-        submission = attempt(State.RESERVED)
-
-        def stop() -> Generation | int:
-            return cancel(generation.pk, actor="test")
-
-        def send() -> Generation | int:
-            return Submission.objects.owned(State.RESERVED, submission.token).update(state=State.SENDING)
-
-        stopped, sent = together([stop, send])
-
-        after = Submission.objects.get(pk=submission.pk)
-        assert isinstance(stopped, Generation)
-        if sent == 1:
-            assert (stopped.status, after.state) == (Status.PROCESSING, State.SENDING)
-            assert stopped.cancel_at
-        else:
-            assert (stopped.status, after.state) == (Status.CANCELLED, State.CANCELLED)

@@ -414,19 +414,6 @@ class TestIdempotency:
 class TestTogether:
     """Real threads, let go at the same moment."""
 
-    def test_makes_one_of_a_hundred(self, ask: Ask, user: User) -> None:
-        PriceFactory.create(credits=3)
-        WalletFactory.create(user=user, available=100)
-
-        results = together([ask] * 100, threads=25)
-
-        accepted = [one for one in results if isinstance(one, Accepted)]
-        assert len(accepted) == 100
-        assert {one.generation for one in accepted} == {Generation.objects.get()}
-        assert sum(not one.reused for one in accepted) == 1
-        assert of(user) == (97, 3)
-        assert Event.objects.count() == LedgerEntry.objects.filter(kind="hold").count() == 1
-
     def test_makes_two_of_two_users(self, ask: Ask, user: User) -> None:
         other = UserFactory.create()
 
@@ -434,28 +421,6 @@ class TestTogether:
 
         assert {one.generation.user_id for one in results if isinstance(one, Accepted)} == {user.pk, other.pk}
         assert sorted(Generation.objects.values_list("user", flat=True)) == sorted([user.pk, other.pk])
-
-    def test_makes_one_in_the_place_of_an_old_answer(self, ask: Ask) -> None:
-        old = finish(ask().generation, days_ago=31)
-
-        results = together([ask] * 16)
-
-        made = {one.generation for one in results if isinstance(one, Accepted)}
-        assert [one for one in results if not isinstance(one, Accepted)] == []
-        assert len(made) == 1
-        assert made != {old}
-        assert Event.objects.filter(kind="claim_lost").count() == 1
-
-    def test_never_spends_more_than_there_is(self, ask: Ask, user: User) -> None:
-        PriceFactory.create(credits=10)
-        WalletFactory.create(user=user, available=55)
-
-        results = together([partial(ask, prompt=f"number {number}") for number in range(16)])
-
-        assert sum(isinstance(one, Accepted) for one in results) == 5
-        assert sum(isinstance(one, PaymentRequired) for one in results) == 11
-        assert of(user) == (5, 50)
-        assert Generation.objects.count() == LedgerEntry.objects.filter(kind="hold").count() == 5
 
     def test_binds_a_key_to_one_answer(self, ask: Ask) -> None:
         results = together([partial(ask, idempotency=KEY, reuse="none")] * 16)

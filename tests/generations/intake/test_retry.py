@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from generations.execution import settle
 from generations.execution.settle import Ending
 from generations.intake.errors import Conflict, Invalid, PaymentRequired
 from generations.intake.inputs import InputRef
-from generations.intake.request import Accepted
 from generations.intake.retry import retry, wake
 from generations.lifecycle import BILLABLE, State, Status
 from generations.models import Event, Generation, Submission
@@ -29,7 +27,6 @@ from tests.factories import (
     WalletFactory,
 )
 from tests.generations.intake.conftest import Ask
-from tests.together import together
 
 pytestmark = pytest.mark.django_db
 
@@ -335,32 +332,6 @@ class TestChangedParams:
         assert refused == ("possibly_billed", str(original.pk))
         retry(original.pk, actor="user:1", params={"prompt": "by day"}, insist=True)
         assert original.retries.count() == 1
-
-
-@pytest.mark.usefixtures("transactional_db")
-def test_makes_one_of_a_double_click(ask: Ask, user: User) -> None:
-    PriceFactory.create(credits=10)
-    WalletFactory.create(user=user, available=100)
-    original = ended(ask().generation)
-
-    results = together([partial(retry, original.pk, actor="test")] * 10)
-
-    made = [one.generation for one in results if isinstance(one, Accepted)]
-    assert made == [Generation.objects.get(retry_of=original)]
-    refusals = [one for one in results if isinstance(one, Conflict)]
-    assert {(one.code, one.extra["generation"]) for one in refusals} == {("live_twin", str(made[0].pk))}
-    assert Wallet.objects.get(user=user).held == 10
-    assert Event.objects.filter(kind="retried").count() == 1
-
-
-@pytest.mark.usefixtures("transactional_db")
-def test_makes_one_of_a_double_click_by_one_who_insists(ask: Ask) -> None:
-    original = ended(ask().generation)
-
-    results = together([partial(retry, original.pk, actor="test", insist=True)] * 8)
-
-    assert sum(isinstance(one, Accepted) for one in results) == 1
-    assert Generation.objects.filter(retry_of=original).count() == 1
 
 
 class TestWake:
