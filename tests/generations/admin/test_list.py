@@ -68,7 +68,7 @@ def test_makes_as_many_queries_for_many_rows_as_for_few(console: Client) -> None
     for _ in range(6):
         more()
     assert queries(console, LIST) == few
-    assert few <= 12
+    assert few <= 13
 
 
 def test_pages_by_id_without_counting(console: Client, monkeypatch: pytest.MonkeyPatch) -> None:

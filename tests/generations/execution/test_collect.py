@@ -227,7 +227,7 @@ def test_keeps_a_late_result_and_never_spends_credits_for_it(studio: Studio) -> 
     studio.account()
     generation, attempt = studio.start()
     studio.past(generation, "deadline_at")
-    Submission.objects.filter(pk=attempt.pk).update(state=State.UNKNOWN, provider_job_id=None)
+    Submission.objects.filter(pk=attempt.pk).update(state=State.UNKNOWN, provider_job_id=None, next_poll_at=None)
     recover.recover()
     assert (studio.look(generation).status, studio.money(generation)) == (Status.FAILED, ["hold", "release"])
     assert unknown.heard_of(attempt, str(attempt.provider_job_id))

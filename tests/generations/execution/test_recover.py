@@ -179,7 +179,7 @@ def test_lets_one_kind_that_breaks_keep_none_of_the_others(monkeypatch: pytest.M
     def not_sent() -> int:
         raise RuntimeError("one bad row")
 
-    monkeypatch.setattr(recover, "not_sent", not_sent)
+    monkeypatch.setattr(recover, "STEPS", (not_sent, *recover.STEPS[1:]))
     recover.recover()
     assert now(one).state == State.FAILED
 
@@ -203,6 +203,3 @@ def test_does_no_harm_when_it_overlaps(hints: list[str]) -> None:
     for _ in range(3):
         recover.tick()
     assert now(one).generation.not_sent == 1
-
-
-# --- at once --------------------------------------------------------------------------------------------------------
