@@ -113,7 +113,7 @@ def test_database_connection_dropped_mid_update(studio: Studio, work: str, ackno
         recover.recover()
         if studio.states(generation)[-1:] == [State.UNKNOWN]:
             assert len(studio.submits(generation)) <= 1
-            studio.past(studio.attempt(generation), "limit_at")
+            studio.past(studio.attempt(generation), "limit_at", "next_poll_at")
             recover.recover()
             assert (studio.look(generation).error_code, studio.money(generation)) == (
                 "outcome_unknown",

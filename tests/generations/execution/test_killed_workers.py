@@ -83,7 +83,7 @@ def test_never_sends_again_what_its_dispatcher_was_sending(
     for _ in range(3):
         assert workers.run("tick", "dispatch", "poll", "collect") == 0
     assert (studio.states(generation), len(studio.submits(generation))) == ([State.UNKNOWN], arrived)
-    studio.past(attempt, "limit_at")
+    studio.past(attempt, "limit_at", "next_poll_at")
     assert workers.run("tick", "dispatch") == 0
     attempt.refresh_from_db()
     assert (attempt.state, attempt.cost_at_risk) == (State.FAILED, True)
