@@ -28,7 +28,8 @@ SECONDS = 40
 def test_ends_everything_within_the_slots_and_settles_each_once(studio: Studio, limits: Callable[..., None]) -> None:
     limits(
         image_poll_interval=0.05, video_poll_interval=0.05, backoff_base=0.05, backoff_cap=0.2,
-        image_cancel_grace=0.2, max_poll_interval=0.2, image_deadline=2, submission_limit=3, last_look_interval=0.1, reconcile_after=0.1,
+        image_cancel_grace=0.2, max_poll_interval=0.2, image_deadline=2, submission_limit=3, last_look_interval=0.1,
+        reconcile_after=0.1,
     )  # fmt: skip
     accounts = [studio.account(limit=3), studio.account(limit=2)]
     other = UserFactory.create()
