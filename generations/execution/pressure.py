@@ -7,6 +7,7 @@ ends at another, so that it does not flicker. Waiting for it uses up no attempt.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 _looking: Wave[str, int | None] = Wave()
 """The look at the storage that is under way, if any: one that hangs is not joined by others."""
+_one_looker = threading.Lock()
+"""Several threads of one process take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,10 @@ def _backlog(before: set[str]) -> Finding:
 
 def _storage(before: set[str]) -> Iterator[Finding]:
     """Whether something can be stored at all, and how much."""
-    if not _looking:
-        _looking.start("storage", storage.room)
-    arrived = _looking.arrived(timeout=ANSWER_SECONDS)
+    with _one_looker:
+        if not _looking:
+            _looking.start("storage", storage.room)
+        arrived = _looking.arrived(timeout=ANSWER_SECONDS)
     if not arrived:
         yield Finding(Reason.STORAGE_DOWN, holds=True, detail=f"it did not answer within {ANSWER_SECONDS} s.")
         return
