@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ _key = pytest.StashKey[Servers]()
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Start what is missing. A wrapper, so that it comes before pytest-django's own hook."""
+    # Whoever starts the tests in the background of a script has them ignore Ctrl-C, and all that they start as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = early_config.known_args_namespace
     needed = not (options.help or options.version or "PYTEST_XDIST_WORKER" in os.environ)
     if needed and not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):

@@ -16,13 +16,17 @@ def fingerprint(
     inputs: Sequence[tuple[str, str]],
     account: str | None,
     context: Any,
+    prompt_version: str | None = None,
+    variation: int | None = None,
 ) -> str:
     """sha-256 (64 hex digits) over the canonical request.
 
     ``params`` is the canonical dump (defaults filled in, text in NFC); ``inputs`` are (role, sha-256 of the
     bytes) in their order; ``account`` is the pinned account's id; ``context`` is any JSON: requests that differ
-    in it are different. Key order never matters, and ``1`` and ``1.0`` are one number. The user is no part of
-    it: the database's unique index is on (user, fingerprint).
+    in it are different. ``prompt_version`` is the id of the version that the prompt is, ``variation`` a batch
+    item's number; a request without them has the fingerprint that it had before there were any. Key order never
+    matters, and ``1`` and ``1.0`` are one number. The user is no part of it: the database's unique index is on
+    (user, fingerprint).
     """
     canonical = {
         "provider": provider_id,
@@ -31,6 +35,8 @@ def fingerprint(
         "inputs": [list(pair) for pair in inputs],
         "account": account,
         "context": _plain_numbers(context),
+        **({} if prompt_version is None else {"prompt_version": prompt_version}),
+        **({} if variation is None else {"variation": variation}),
     }
     text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

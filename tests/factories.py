@@ -28,9 +28,17 @@ from generations.fingerprint import fingerprint
 from generations.lifecycle import ENDED, HOLDS_SLOT, LIVE, TERMINAL, Operation, State, Status
 from generations.models import (
     Asset,
+    Batch,
+    BatchItem,
+    Chapter,
     Event,
+    Export,
     Generation,
     GenerationInput,
+    LibraryItem,
+    Prompt,
+    PromptVersion,
+    Scene,
     Submission,
     WebhookDelivery,
     WebhookEndpoint,
@@ -392,3 +400,112 @@ def _status_beside(state: str, *, abandoned: bool) -> Status:
 def _free_slot(account: Account) -> int:
     taken = set(account.submissions.holding_slot().values_list("slot", flat=True))
     return next(slot for slot in range(1, account.limit + 2) if slot not in taken)
+
+
+class LibraryItemFactory(DjangoModelFactory[LibraryItem]):
+    """A user's pose, in words; ``owner=None`` shares it."""
+
+    class Meta:
+        model = LibraryItem
+
+    owner = factory.SubFactory(UserFactory)
+    name = factory.Sequence(lambda n: f"Pose {n}")
+    category = "pose"
+    prompt = "arms raised"
+
+
+class BatchFactory(DjangoModelFactory[Batch]):
+    """A batch of texts, without items."""
+
+    class Meta:
+        model = Batch
+
+    user = factory.SubFactory(UserFactory)
+    mode = Batch.Mode.TEXT
+    provider_id = "modelslab"
+    operation_type = Operation.TEXT_TO_IMAGE
+    params = factory.LazyFunction(lambda: {"prompt": "a lake"})
+
+
+class BatchItemFactory(DjangoModelFactory[BatchItem]):
+    """An item whose Generation was made for it. ``generation__status=...`` says how far that is."""
+
+    class Meta:
+        model = BatchItem
+
+    batch = factory.SubFactory(BatchFactory)
+    position = factory.Sequence(lambda n: n)
+    variation = factory.SelfAttribute("position")
+    variation_key = factory.LazyAttribute(lambda made: f"text-v{made.variation}")
+    generation = factory.SubFactory(
+        GenerationFactory,
+        user=factory.SelfAttribute("..batch.user"),
+        provider_id=factory.SelfAttribute("..batch.provider_id"),
+        operation_type=factory.SelfAttribute("..batch.operation_type"),
+        standalone=False,
+    )
+
+    @classmethod
+    def _create(cls, model_class: type[BatchItem], *args: Any, **kwargs: Any) -> BatchItem:
+        item: BatchItem = super()._create(model_class, *args, **kwargs)
+        if not item.reused:
+            item.generation.batch_item = item
+            item.generation.save(update_fields=["batch_item"])
+        return item
+
+
+class PromptVersionFactory(DjangoModelFactory[PromptVersion]):
+    """The first version of a prompt of its own. ``prompt__user=...`` says whose."""
+
+    class Meta:
+        model = PromptVersion
+
+    prompt = factory.SubFactory("tests.factories.PromptFactory")
+    number = 1
+    text = factory.Sequence(lambda n: f"a lake, version {n}")
+    text_sha256 = factory.LazyAttribute(lambda made: hashlib.sha256(made.text.encode()).hexdigest())
+
+
+class PromptFactory(DjangoModelFactory[Prompt]):
+    """A prompt family, without versions."""
+
+    class Meta:
+        model = Prompt
+
+    user = factory.SubFactory(UserFactory)
+    name = factory.Sequence(lambda n: f"prompt {n}")
+
+
+class ChapterFactory(DjangoModelFactory[Chapter]):
+    """A chapter, without scenes and members."""
+
+    class Meta:
+        model = Chapter
+
+    owner = factory.SubFactory(UserFactory)
+    title = factory.Sequence(lambda n: f"Chapter {n}")
+
+
+class SceneFactory(DjangoModelFactory[Scene]):
+    """A scene of a chapter of its own."""
+
+    class Meta:
+        model = Scene
+
+    chapter = factory.SubFactory(ChapterFactory)
+    number = factory.Sequence(lambda n: n + 1)
+    description = "A lake at dawn"
+
+
+class ExportFactory(DjangoModelFactory[Export]):
+    """An export that waits to be made from a stored picture of its user's."""
+
+    class Meta:
+        model = Export
+
+    user = factory.SelfAttribute("asset.user")
+    asset = factory.SubFactory(AssetFactory)
+    format = "instagram_feed"
+    fit = Export.Fit.CROP
+    colour = "#ffffff"
+    next_try_at = factory.LazyFunction(timezone.now)

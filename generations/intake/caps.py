@@ -20,21 +20,21 @@ def lock(user_id: int) -> UserCap | None:
     return UserCap.objects.select_for_update().filter(pk=user_id).first()
 
 
-def check(cap: UserCap, now: datetime) -> None:
-    """Count the caller's own new Generation too, which is inserted already; its transaction is to be rolled back.
+def check(cap: UserCap, now: datetime, *, new: int) -> None:
+    """Count the caller's own ``new`` Generations too, which are inserted already.
 
     Raises:
-        CapReached: it is one too many.
+        CapReached: they are too many; the caller's transaction is to be rolled back.
     """
     if cap.max_queued is not None:
-        waiting = caps.queued([cap.pk])[: cap.max_queued + 1].count()
+        waiting = caps.queued([cap.pk])[: cap.max_queued + new].count()
         if waiting > cap.max_queued:
-            raise refusal(Use("max_queued", cap.max_queued, waiting - 1), now)
+            raise refusal(Use("max_queued", cap.max_queued, waiting - new), now, new)
     if cap.max_per_day is not None:
         start, end = caps.day_of(now)
-        today = caps.accepted_since([cap.pk], start)[: cap.max_per_day + 1].count()
+        today = caps.accepted_since([cap.pk], start)[: cap.max_per_day + new].count()
         if today > cap.max_per_day:
-            raise refusal(Use("max_per_day", cap.max_per_day, today - 1, end), now)
+            raise refusal(Use("max_per_day", cap.max_per_day, today - new, end), now, new)
 
 
 def would_refuse(user_id: int, now: datetime) -> CapReached | None:
@@ -43,19 +43,20 @@ def would_refuse(user_id: int, now: datetime) -> CapReached | None:
     return next((refusal(use, now) for use in full), None)
 
 
-def refusal(use: Use, now: datetime) -> CapReached:
-    """What a full cap means, in words."""
+def refusal(use: Use, now: datetime, new: int = 1) -> CapReached:
+    """What it means, in words, that a cap leaves no room for ``new`` more."""
+    more = f" These are {new:,} more." if new > 1 else ""
     if use.resets_at is None:
         return CapReached(
-            f"{use.used:,} of your generations wait already, and no more than {use.limit:,} may. Wait until some have "
-            "started, or cancel some.",
+            f"{use.used:,} of your generations wait already, and no more than {use.limit:,} may.{more} Wait until some "
+            "have started, or cancel some.",
             use.cap,
             use.limit,
             use.used,
         )
     return CapReached(
-        f"{use.used:,} of your requests were accepted today, and no more than {use.limit:,} a day may be. The next day "
-        f"begins {relative(use.resets_at, now)}, at {use.resets_at:%Y-%m-%d %H:%M} UTC.",
+        f"{use.used:,} of your requests were accepted today, and no more than {use.limit:,} a day may be.{more} The "
+        f"next day begins {relative(use.resets_at, now)}, at {use.resets_at:%Y-%m-%d %H:%M} UTC.",
         use.cap,
         use.limit,
         use.used,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from generations.intake import caps
-from generations.intake.request import Request, Reuse, may_answer, prepare
+from generations.intake.request import Request, prepare
+from generations.intake.store import Reuse, may_answer
 from generations.lifecycle import Status
 from generations.models import Generation, Switch
 from generations.models.clock import database_now

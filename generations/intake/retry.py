@@ -15,10 +15,11 @@ from generations import wakeups
 from generations.execution import settle
 from generations.fingerprint import fingerprint
 from generations.intake import caps
+from generations.intake.batch_items import follow
 from generations.intake.errors import Conflict, Invalid
 from generations.intake.inputs import ResolvedInput
 from generations.intake.pace import next_start
-from generations.intake.request import Accepted, Prepared, Reuse, store
+from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
 from generations.models import DeadLetter, Event, Generation, Submission, WebhookEndpoint
@@ -75,6 +76,7 @@ def retry(
         accepted = store(prepared, reuse, actor=actor)
         if accepted.reused:
             raise _answered(accepted.generation)
+        follow({original.pk: accepted.generation})
         Event.objects.create(
             generation=original,
             kind=Event.Kind.RETRIED,
@@ -152,6 +154,7 @@ def again(original: Generation, params: dict[str, Any] | None = None) -> Prepare
     except InvalidParams as error:
         raise Invalid("invalid_input", error.detail, field="inputs") from error
     canonical = valid.canonical()
+    version_id = original.prompt_version_id if canonical.get("prompt") == original.prompt else None
     generation = Generation(
         user_id=original.user_id,
         provider_id=original.provider_id,
@@ -163,15 +166,21 @@ def again(original: Generation, params: dict[str, Any] | None = None) -> Prepare
         priority=original.priority,
         account_id=original.account_id,
         parent_id=original.parent_id,
+        prompt_version_id=version_id,
+        scene_id=original.scene_id,
+        batch_item_id=original.batch_item_id,
+        standalone=original.standalone,
         retry_of=original,
-        fingerprint=original.fingerprint if params is None else _print_of(original, canonical, inputs),
+        fingerprint=original.fingerprint if params is None else _print_of(original, canonical, inputs, version_id),
         price=credits.price_of(original.provider_id, original.operation_type, valid.model_name, valid.output_count),
     )
     urls = WebhookEndpoint.objects.filter(generation=original).order_by("pk").values_list("url", flat=True)
     return Prepared(generation, inputs, tuple(urls))
 
 
-def _print_of(original: Generation, canonical: dict[str, Any], inputs: Sequence[ResolvedInput]) -> str:
+def _print_of(
+    original: Generation, canonical: dict[str, Any], inputs: Sequence[ResolvedInput], version_id: UUID | None
+) -> str:
     """The original's own where nothing has changed, whatever it was made from then."""
     if canonical == _today(original):
         return original.fingerprint
@@ -182,6 +191,8 @@ def _print_of(original: Generation, canonical: dict[str, Any], inputs: Sequence[
         inputs=[(one.role, one.asset.sha256) for one in inputs],
         account=str(original.account_id) if original.account_id else None,
         context=original.context,
+        prompt_version=str(version_id) if version_id else None,
+        variation=original.batch_item.variation if original.batch_item else None,
     )
 
 

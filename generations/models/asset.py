@@ -21,10 +21,12 @@ class Asset(models.Model):
     """A file in our storage. ``key`` is content-addressed: equal bytes share one stored file."""
 
     class Role(models.TextChoices):
-        """An output was made by a Submission; an input was uploaded or fetched for a request."""
+        """An output was made by a Submission; an input was uploaded or fetched for a request; an export was made
+        by us from an output."""
 
         OUTPUT = "output"
         INPUT = "input"
+        EXPORT = "export"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid7, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="assets")
@@ -42,6 +44,7 @@ class Asset(models.Model):
     height = models.PositiveIntegerField(null=True)
     duration = models.FloatField(null=True, help_text="Seconds; empty for pictures.")
     name = models.CharField(max_length=200, blank=True, help_text="The uploaded file's name, for people.")
+    favourite = models.BooleanField(default=False, db_default=False, help_text="Kept, however old it gets.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = AssetQuerySet.as_manager()
@@ -51,7 +54,7 @@ class Asset(models.Model):
             # A result is stored once, however many collectors try.
             models.UniqueConstraint(fields=["submission", "role", "index"], name="asset_output_once"),
             models.CheckConstraint(
-                condition=Q(role="output", submission__isnull=False) | Q(role="input", submission=None),
+                condition=Q(role="output", submission__isnull=False) | Q(role__in=["input", "export"], submission=None),
                 name="asset_output_of_submission",
             ),
             models.CheckConstraint(condition=Q(size__gt=0), name="asset_not_empty"),

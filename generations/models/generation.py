@@ -14,6 +14,8 @@ from django.db.models.functions import Now
 
 from accounts.models import Account
 from generations.lifecycle import ENDED, LIVE, MAKES_IMAGE, Operation, Status
+from generations.models.chapter import Scene
+from generations.models.prompt import PromptVersion
 
 SUSPECT_AFTER = 2
 """So many workers died at the same work in a row: it may be its fault, and it is taken alone from here on."""
@@ -64,6 +66,32 @@ class Generation(models.Model):
     )
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, db_index=False, related_name="children"
+    )
+    prompt_version = models.ForeignKey(
+        PromptVersion, on_delete=models.PROTECT, null=True, blank=True, db_index=False, related_name="generations"
+    )
+    scene = models.ForeignKey(
+        Scene,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="takes",
+        help_text="The scene that it is a take of.",
+    )
+    batch_item = models.ForeignKey(
+        "generations.BatchItem",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="made",
+        help_text="The batch's item that it was made for.",
+    )
+    standalone = models.BooleanField(
+        default=True,
+        db_default=True,
+        help_text="Somebody asked for it by itself, so that no cancelled batch takes it along.",
     )
     price = models.PositiveIntegerField(null=True, blank=True, help_text="Credits, frozen when accepted. Empty: free.")
 
@@ -156,6 +184,16 @@ class Generation(models.Model):
             # retries shown on both sides, and lineage
             models.Index(fields=["retry_of"], name="generation_retry_of", condition=Q(retry_of__isnull=False)),
             models.Index(fields=["parent"], name="generation_parent", condition=Q(parent__isnull=False)),
+            # what was made for a batch's item, with what it was before a retry
+            models.Index(fields=["batch_item"], name="generation_batch_item", condition=Q(batch_item__isnull=False)),
+            # the takes of a scene, latest first
+            models.Index(fields=["scene", "-id"], name="generation_scene", condition=Q(scene__isnull=False)),
+            # which version made which result
+            models.Index(
+                fields=["prompt_version", "-id"],
+                name="generation_prompt_version",
+                condition=Q(prompt_version__isnull=False),
+            ),
             # dead letters: what failed in a time and nobody has dismissed
             models.Index(
                 fields=["completed_at"],

@@ -60,10 +60,13 @@ def test_leaves_the_pause_on_when_somebody_presses_ctrl_c(house: House) -> None:
         stdout=subprocess.PIPE,
         text=True,
     ) as drain:
-        assert drain.stdout is not None
-        assert "1 being sent" in drain.stdout.readline()
-        drain.send_signal(signal.SIGINT)
-        rest = drain.stdout.read()
+        try:
+            assert drain.stdout is not None
+            assert "1 being sent" in drain.stdout.readline()
+            drain.send_signal(signal.SIGINT)
+            rest = drain.stdout.read()
+        finally:
+            drain.kill()
     assert drain.returncode == INTERRUPTED
     assert "Dispatch stays paused" in rest
     assert Switch.objects.get().key == "dispatch"

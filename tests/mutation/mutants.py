@@ -72,9 +72,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "hint before the commit",
         "a worker looks for what is not there yet",
-        "generations/intake/request.py",
-        "        transaction.on_commit(lambda: wakeups.wake_dispatch(generation.provider_id))",
-        "        wakeups.wake_dispatch(generation.provider_id)",
+        "generations/intake/store.py",
+        "        transaction.on_commit(partial(wakeups.wake_dispatch, provider_id))",
+        "        wakeups.wake_dispatch(provider_id)",
         f"{TESTS}/intake/test_request.py::test_hints_only_at_what_is_committed",
     ),
     _mutant(
@@ -126,9 +126,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "another user's result answers a request (I3)",
         (
             Edit(
-                "generations/intake/request.py",
-                "        user_id=generation.user_id, active_fingerprint=generation.active_fingerprint\n    ).first()",
-                "        active_fingerprint=generation.active_fingerprint\n    ).first()",
+                "generations/intake/store.py",
+                "filter(user_id=generations[0].user_id, active_fingerprint__in=prints)",
+                "filter(active_fingerprint__in=prints)",
             ),
             Edit(
                 "generations/migrations/0001_initial.py",
@@ -296,9 +296,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "accept while intake is stopped",
         "work comes in although a person has stopped it",
-        "generations/intake/request.py",
-        "            if stopped:\n                return _only_answered",
-        "            if False:\n                return _only_answered",
+        "generations/intake/store.py",
+        "            if stopped:\n                answers |= _only_answered",
+        "            if stopped is False:\n                answers |= _only_answered",
         f"{TESTS}/intake/test_switches.py::TestIntakeStopped::test_accepts_nothing_and_changes_nothing",
     ),
     _mutant(

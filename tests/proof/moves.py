@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -24,6 +23,9 @@ class Move:
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+
+
+CANDIDATES = 5
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,12 @@ def kinds_of(machine: type) -> list[Kind]:
     return [method.kind for method in methods if isinstance(getattr(method, "kind", None), Kind)]
 
 
-def next_move(machine: Any) -> st.SearchStrategy[Move]:
-    """Any move that is possible now."""
-    return _any_of(tuple(kind for kind in machine.kinds if kind.possible(machine)))
+def candidates(machine: type) -> st.SearchStrategy[list[Move]]:
+    """Some moves, of which the first that is possible is made.
 
-
-@lru_cache(maxsize=256)
-def _any_of(kinds: tuple[Kind, ...]) -> st.SearchStrategy[Move]:
-    weighted: Sequence[Kind] = [kind for kind in kinds for _ in range(kind.weight)]
-    drawn: st.SearchStrategy[Move] = st.sampled_from(weighted).flatmap(lambda kind: kind.drawn)
-    return drawn
+    What is drawn depends on nothing that has happened: ids and threads differ from one run to the next, and Hypothesis
+    must be able to draw the same again.
+    """
+    weighted: Sequence[Kind] = [kind for kind in kinds_of(machine) for _ in range(kind.weight)]
+    one: st.SearchStrategy[Move] = st.sampled_from(weighted).flatmap(lambda kind: kind.drawn)
+    return st.lists(one, min_size=CANDIDATES, max_size=CANDIDATES)

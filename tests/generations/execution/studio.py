@@ -16,7 +16,8 @@ from django.utils import timezone
 from accounts.models import Account, LedgerEntry, Wallet
 from config.first_run import sandbox_base_url
 from generations.execution import collect, dispatch, poll
-from generations.intake.request import Request, Reuse, accept
+from generations.intake.request import Request, accept
+from generations.intake.store import Reuse
 from generations.lifecycle import State, Status
 from generations.models import Asset, Generation, Incident, Submission
 from providers.sandbox.client import SandboxControl

@@ -19,7 +19,8 @@ from generations.execution import settle
 from generations.execution.settle import Ending
 from generations.intake.errors import Conflict, Invalid, KeyReused, NotFound, PaymentRequired, Refusal
 from generations.intake.inputs import InputRef
-from generations.intake.request import Accepted, Idempotency, Reuse
+from generations.intake.request import Accepted, Idempotency
+from generations.intake.store import Reuse
 from generations.lifecycle import State, Status
 from generations.models import Event, Generation, GenerationInput, IdempotencyKey, Submission
 from tests.factories import (

@@ -20,20 +20,31 @@ from generations.models import (
     AccountExclusion,
     Asset,
     CallbackNonce,
+    ChapterMember,
     CodeOverride,
     Event,
+    Export,
     Generation,
     GenerationInput,
     IdempotencyKey,
     Incident,
+    LibraryFavourite,
     Submission,
 )
 from tests.factories import (
     AccountFactory,
     AssetFactory,
+    BatchFactory,
+    BatchItemFactory,
+    ChapterFactory,
+    ExportFactory,
     GenerationFactory,
     GenerationInputFactory,
+    LibraryItemFactory,
     PriceFactory,
+    PromptFactory,
+    PromptVersionFactory,
+    SceneFactory,
     SubmissionFactory,
     UserFactory,
     WalletFactory,
@@ -161,6 +172,77 @@ def a_key_for_two_answers() -> None:
     user = UserFactory.create()
     key(user, "k")
     key(user, "k")
+
+
+@case("idempotency_key_of_one")
+def a_key_for_nothing() -> None:
+    change(key(UserFactory.create(), "k"), generation=None)
+
+
+@case("batch_item_variation_key")
+def an_item_twice() -> None:
+    batch = BatchFactory.create()
+    for _ in range(2):
+        BatchItemFactory.create(batch=batch, variation_key="pose-1-v0")
+
+
+@case("batch_item_variation_key_given")
+def an_item_that_nobody_can_name() -> None:
+    BatchItemFactory.create(variation_key="")
+
+
+@case("library_item_picture_or_prompt")
+def an_item_of_nothing() -> None:
+    LibraryItemFactory.create(prompt="")
+
+
+@case("library_favourite_once")
+def a_favourite_twice() -> None:
+    item, user = LibraryItemFactory.create(), UserFactory.create()
+    for _ in range(2):
+        LibraryFavourite.objects.create(user=user, item=item)
+
+
+@case("prompt_name_once")
+def two_prompts_of_a_name() -> None:
+    first = PromptFactory.create()
+    PromptFactory.create(user=first.user, name=first.name)
+
+
+@case("prompt_version_number")
+def two_first_versions() -> None:
+    first = PromptVersionFactory.create()
+    PromptVersionFactory.create(prompt=first.prompt)
+
+
+@case("prompt_version_text")
+def a_text_twice() -> None:
+    first = PromptVersionFactory.create()
+    PromptVersionFactory.create(prompt=first.prompt, number=2, text=first.text)
+
+
+@case("chapter_member_once")
+def a_member_twice() -> None:
+    chapter, user = ChapterFactory.create(), UserFactory.create()
+    for _ in range(2):
+        ChapterMember.objects.create(chapter=chapter, user=user)
+
+
+@case("scene_number")
+def two_first_scenes() -> None:
+    first = SceneFactory.create()
+    SceneFactory.create(chapter=first.chapter, number=first.number)
+
+
+@case("export_once")
+def an_export_twice() -> None:
+    first = ExportFactory.create()
+    ExportFactory.create(asset=first.asset, format=first.format)
+
+
+@case("export_due_or_ended")
+def an_export_that_is_done_and_due() -> None:
+    change(ExportFactory.create(), state=Export.State.DONE)
 
 
 @case("incident_once")

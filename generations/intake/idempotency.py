@@ -1,0 +1,66 @@
+"""A caller's Idempotency-Key: bound to what answers it in the commit that makes the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from generations.conf import limits
+from generations.intake.errors import KeyReused
+from generations.models import Batch, Generation, IdempotencyKey
+from generations.models.clock import database_now
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The caller's key and the sha-256 of the body that it stands for."""
+
+    key: str
+    body_sha256: str
+
+
+class KeyTaken(Exception):
+    """Somebody committed the same Idempotency-Key first; everything of ours is rolled back."""
+
+
+def known(user_id: int, idempotency: Idempotency) -> IdempotencyKey | None:
+    """The key's row, where it was used before.
+
+    Raises:
+        KeyReused: for another body.
+    """
+    row = (
+        IdempotencyKey.objects.filter(user_id=user_id, key=idempotency.key, expires_at__gt=database_now())
+        .select_related("generation", "batch")
+        .first()
+    )
+    if row is not None and row.body_sha256 != idempotency.body_sha256:
+        raise KeyReused
+    return row
+
+
+def remember(idempotency: Idempotency, answer: Generation | Batch, *, reused: bool, now: datetime) -> None:
+    """Bind the key to the answer, or find that somebody did so meanwhile.
+
+    Raises:
+        KeyTaken: the caller's transaction must be rolled back.
+    """
+    same = IdempotencyKey.objects.filter(user_id=answer.user_id, key=idempotency.key)
+    same.filter(expires_at__lte=now).delete()
+    generation, batch = (answer, None) if isinstance(answer, Generation) else (None, answer)
+    IdempotencyKey.objects.bulk_create(
+        [
+            IdempotencyKey(
+                user_id=answer.user_id,
+                key=idempotency.key,
+                body_sha256=idempotency.body_sha256,
+                generation=generation,
+                batch=batch,
+                reused=reused,
+                expires_at=now + timedelta(hours=limits().idempotency_hours),
+            )
+        ],
+        ignore_conflicts=True,
+    )
+    if not same.filter(generation=generation, batch=batch, body_sha256=idempotency.body_sha256).exists():
+        raise KeyTaken
