@@ -108,6 +108,10 @@ class Limits:
     """Results that wait to be fetched; with more, nothing new is sent until half of them are left."""
     disk_floor: int = 1024**3
     """Bytes free where results are stored; with fewer, nothing new is sent until there is a quarter more."""
+    batch_items: int = 2000
+    """Most items of a batch."""
+    batch_text_variations: int = 4
+    """Most variations of a text in a batch."""
     max_output_bytes: int = 2 * 1024**3
     max_input_bytes: int = 100 * 1024**2
     signed_url_seconds: float = 3600

@@ -127,7 +127,7 @@ ALWAYS = (400, 401, 406, 429, 503)
 WRITES = (413, 415)
 
 
-def _describes(  # noqa: PLR0913  what a schema says about a handler
+def describes(  # noqa: PLR0913  what a schema says about a handler
     operation_id: str,
     summary: str,
     answers: dict[int, tuple[Any, str]],
@@ -139,6 +139,8 @@ def _describes(  # noqa: PLR0913  what a schema says about a handler
     parameters: list[OpenApiParameter] | None = None,
     examples: list[OpenApiExample] | None = None,
 ) -> Callable[[F], F]:
+    """A decorator for a handler. ``answers``: model (None: no body) and meaning by status; ``problems``: those beside
+    the usual ones."""
     responses: dict[Any, Any] = {
         status: OpenApiResponse(model or None, description=text) for status, (model, text) in answers.items()
     }
@@ -157,12 +159,13 @@ def _describes(  # noqa: PLR0913  what a schema says about a handler
     return decorate
 
 
-def _query(name: str, description: str, *, kind: Any = str, values: list[str] | None = None) -> OpenApiParameter:
+def parameter(name: str, description: str, *, kind: Any = str, values: list[str] | None = None) -> OpenApiParameter:
+    """A query parameter; with ``values`` it may be repeated."""
     return OpenApiParameter(name, kind, description=description, enum=values, many=values is not None)
 
 
-LIMIT = _query("limit", "How many a page has: 50, at most 100.", kind=int)
-CURSOR = _query("cursor", "Where to go on: `next_cursor` of the page before.")
+LIMIT = parameter("limit", "How many a page has: 50, at most 100.", kind=int)
+CURSOR = parameter("cursor", "Where to go on: `next_cursor` of the page before.")
 KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
@@ -195,22 +198,23 @@ FIRST_PICTURE = OpenApiExample(
     request_only=True,
 )
 
-list_generations = _describes(
+list_generations = describes(
     "generations_list",
     "Your generations, newest first",
     {200: (GenerationPage, "A page.")},
     tag="generations",
     parameters=[
-        _query("status", "One or several.", values=Status.values),
-        _query("operation_type", "One or several.", values=Operation.values),
-        _query("provider_id", "Only of this provider."),
-        _query("created_after", "Not before this date and time.", kind=OpenApiTypes.DATETIME),
-        _query("created_before", "Before this date and time.", kind=OpenApiTypes.DATETIME),
+        parameter("status", "One or several.", values=Status.values),
+        parameter("operation_type", "One or several.", values=Operation.values),
+        parameter("provider_id", "Only of this provider."),
+        parameter("batch", "Only those that answer an item of this batch.", kind=OpenApiTypes.UUID),
+        parameter("created_after", "Not before this date and time.", kind=OpenApiTypes.DATETIME),
+        parameter("created_before", "Before this date and time.", kind=OpenApiTypes.DATETIME),
         LIMIT,
         CURSOR,
     ],
 )
-create_generation = _describes(
+create_generation = describes(
     "generations_create",
     "Ask for a generation",
     {
@@ -228,7 +232,7 @@ create_generation = _describes(
     parameters=[KEY],
     examples=[FIRST_VIDEO, FIRST_PICTURE],
 )
-get_generation = _describes(
+get_generation = describes(
     "generations_get",
     "One generation",
     {200: (GenerationAnswer, "How far it is."), 304: (None, "Nothing has changed since your ETag.")},
@@ -236,7 +240,7 @@ get_generation = _describes(
     problems=(404,),
     parameters=[OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag you have.")],
 )
-cancel_generation = _describes(
+cancel_generation = describes(
     "generations_cancel",
     "Cancel a generation",
     {
@@ -246,7 +250,7 @@ cancel_generation = _describes(
     tag="generations",
     problems=(*WRITES, 404, 409),
 )
-retry_generation = _describes(
+retry_generation = describes(
     "generations_retry",
     "Retry a failed or cancelled generation",
     {202: (GenerationAnswer, "A new generation; its `retry_of` names the old one.")},
@@ -259,14 +263,14 @@ retry_generation = _describes(
     problems=(*WRITES, 402, 404, 409),
     request=RetryRequest,
 )
-get_timeline = _describes(
+get_timeline = describes(
     "generations_timeline",
     "Everything that happened to a generation",
     {200: (TimelineAnswer, "In order.")},
     tag="generations",
     problems=(404,),
 )
-quote_generation = _describes(
+quote_generation = describes(
     "generations_quote",
     "What a generation would cost and do",
     {200: (QuoteAnswer, "Nothing is kept.")},
@@ -275,14 +279,14 @@ quote_generation = _describes(
     request=GenerationRequest,
     examples=[FIRST_VIDEO, FIRST_PICTURE],
 )
-list_assets = _describes(
+list_assets = describes(
     "assets_list",
     "Your assets, newest first",
     {200: (AssetPage, "A page.")},
     tag="assets",
-    parameters=[_query("role", "Results or uploads.", values=Asset.Role.values), LIMIT, CURSOR],
+    parameters=[parameter("role", "Results or uploads.", values=Asset.Role.values), LIMIT, CURSOR],
 )
-upload_asset = _describes(
+upload_asset = describes(
     "assets_create",
     "Upload a picture or video as an input",
     {201: (AssetAnswer, "Stored. The same bytes are the same asset.")},
@@ -299,24 +303,24 @@ upload_asset = _describes(
         )
     },
 )
-get_asset = _describes(
+get_asset = describes(
     "assets_get", "One asset", {200: (AssetAnswer, "With fresh links.")}, tag="assets", problems=(404,)
 )
-list_providers = _describes(
+list_providers = describes(
     "providers_list",
     "Providers, their operations with JSON Schemas, health and capacity",
     {200: (ProviderList, "All of them.")},
     tag="providers",
 )
-get_credits = _describes("credits_get", "Your wallet", {200: (CreditsAnswer, "What you have.")}, tag="credits")
-list_ledger = _describes(
+get_credits = describes("credits_get", "Your wallet", {200: (CreditsAnswer, "What you have.")}, tag="credits")
+list_ledger = describes(
     "credits_ledger",
     "Your ledger, newest first",
     {200: (LedgerPage, "A page.")},
     tag="credits",
     parameters=[LIMIT, CURSOR],
 )
-list_unknown_outcomes = _describes(
+list_unknown_outcomes = describes(
     "unknown_outcomes_list",
     "Attempts whose outcome nobody knows, newest first",
     {200: (UnknownOutcomePage, "What waits for a person.")},
@@ -324,7 +328,7 @@ list_unknown_outcomes = _describes(
     problems=(403,),
     parameters=[LIMIT, CURSOR],
 )
-resolve_unknown_outcome = _describes(
+resolve_unknown_outcome = describes(
     "unknown_outcomes_resolve",
     "Say what became of an attempt",
     {200: (ResolvedAnswer, "Noted, and done.")},
@@ -332,15 +336,15 @@ resolve_unknown_outcome = _describes(
     problems=(*WRITES, 402, 403, 404, 409),
     request=ResolveRequest,
 )
-list_balances = _describes(
+list_balances = describes(
     "balances_list",
     "Accounts' balances day by day, and what their attempts explain",
     {200: (ReadingPage, "Newest first.")},
     tag="operators",
     problems=(403,),
-    parameters=[_query("account", "Only of this account.", kind=OpenApiTypes.UUID), LIMIT, CURSOR],
+    parameters=[parameter("account", "Only of this account.", kind=OpenApiTypes.UUID), LIMIT, CURSOR],
 )
-list_wallets = _describes(
+list_wallets = describes(
     "wallets_list",
     "All wallets",
     {200: (WalletPage, "A page.")},
@@ -348,14 +352,14 @@ list_wallets = _describes(
     problems=(403,),
     parameters=[LIMIT, CURSOR],
 )
-get_wallet = _describes(
+get_wallet = describes(
     "wallets_get",
     "A user's wallet and caps",
     {200: (WalletWithCaps, "What the user has.")},
     tag="operators",
     problems=(403, 404),
 )
-list_wallet_ledger = _describes(
+list_wallet_ledger = describes(
     "wallets_ledger",
     "A user's ledger, newest first",
     {200: (BookedPage, "A page.")},
@@ -363,7 +367,7 @@ list_wallet_ledger = _describes(
     problems=(403, 404),
     parameters=[LIMIT, CURSOR],
 )
-book_entry = _describes(
+book_entry = describes(
     "wallets_ledger_create",
     "Grant or adjust credits",
     {201: (BookedEntry, "Booked; with `Idempotent-Replayed: true` it was booked by an earlier call.")},
@@ -376,7 +380,7 @@ book_entry = _describes(
     request=EntryRequest,
     parameters=[KEY_FOR_EVER],
 )
-refund_generation = _describes(
+refund_generation = describes(
     "generations_refund",
     "Give back what a completed generation has cost",
     {201: (BookedEntry, "Booked; with `Idempotent-Replayed: true` it was booked by an earlier call.")},
@@ -386,14 +390,14 @@ refund_generation = _describes(
     request=RefundRequest,
     parameters=[KEY_FOR_EVER],
 )
-list_switches = _describes(
+list_switches = describes(
     "switches_list",
     "What is stopped, by whom and why",
     {200: (SwitchList, "Every switch, on or off.")},
     tag="operators",
     problems=(403,),
 )
-turn_switch = _describes(
+turn_switch = describes(
     "switches_turn",
     "Stop intake or dispatch, or let it go on",
     {200: (SwitchAnswer, "How it stands now.")},
@@ -405,7 +409,7 @@ turn_switch = _describes(
     problems=(*WRITES, 403, 404),
     request=SwitchRequest,
 )
-list_switch_changes = _describes(
+list_switch_changes = describes(
     "switches_changes",
     "Every turn of every switch, newest first",
     {200: (SwitchChangePage, "A page.")},
@@ -413,14 +417,14 @@ list_switch_changes = _describes(
     problems=(403,),
     parameters=[LIMIT, CURSOR],
 )
-list_webhooks = _describes(
+list_webhooks = describes(
     "webhooks_list",
     "Your webhook endpoints, newest first",
     {200: (WebhookPage, "A page.")},
     tag="webhooks",
     parameters=[LIMIT, CURSOR],
 )
-create_webhook = _describes(
+create_webhook = describes(
     "webhooks_create",
     "Be told what happens to your generations",
     {201: (NewWebhookAnswer, "Its `secret` is told this once; keep it.")},
@@ -433,10 +437,10 @@ create_webhook = _describes(
     problems=(*WRITES, 409),
     request=WebhookRequest,
 )
-get_webhook = _describes(
+get_webhook = describes(
     "webhooks_get", "One endpoint", {200: (WebhookAnswer, "As it is.")}, tag="webhooks", problems=(404,)
 )
-change_webhook = _describes(
+change_webhook = describes(
     "webhooks_change",
     "Change an endpoint, or switch it off or on",
     {200: (WebhookAnswer, "As it is now.")},
@@ -444,55 +448,55 @@ change_webhook = _describes(
     problems=(*WRITES, 404, 409),
     request=WebhookChange,
 )
-remove_webhook = _describes(
+remove_webhook = describes(
     "webhooks_remove",
     "Remove an endpoint",
     {204: (None, "It is told nothing any more.")},
     tag="webhooks",
     problems=(404,),
 )
-rotate_webhook = _describes(
+rotate_webhook = describes(
     "webhooks_rotate",
     "Give an endpoint a new secret",
     {200: (SecretAnswer, "For a day both secrets sign.")},
     tag="webhooks",
     problems=(*WRITES, 404),
 )
-test_webhook = _describes(
+test_webhook = describes(
     "webhooks_test",
     "Send a test event to an endpoint",
     {202: (DeliveryAnswer, "On its way.")},
     tag="webhooks",
     problems=(*WRITES, 404, 409),
 )
-rotate_request_secret = _describes(
+rotate_request_secret = describes(
     "webhooks_rotate_request_secret",
     "Get a new secret for the `webhook_url`s of your requests",
     {200: (SecretAnswer, "For a day both secrets sign.")},
     tag="webhooks",
     problems=WRITES,
 )
-list_deliveries = _describes(
+list_deliveries = describes(
     "webhooks_deliveries",
     "What your endpoints were told, newest first",
     {200: (DeliveryPage, "A page.")},
     tag="webhooks",
     parameters=[
-        _query("endpoint", "Only of this endpoint.", kind=OpenApiTypes.UUID),
-        _query("generation", "Only of this generation.", kind=OpenApiTypes.UUID),
-        _query("state", "One or several.", values=WebhookDelivery.State.values),
+        parameter("endpoint", "Only of this endpoint.", kind=OpenApiTypes.UUID),
+        parameter("generation", "Only of this generation.", kind=OpenApiTypes.UUID),
+        parameter("state", "One or several.", values=WebhookDelivery.State.values),
         LIMIT,
         CURSOR,
     ],
 )
-get_delivery = _describes(
+get_delivery = describes(
     "webhooks_delivery",
     "One delivery with all its tries",
     {200: (DeliveryDetailAnswer, "What came of it.")},
     tag="webhooks",
     problems=(404,),
 )
-redeliver = _describes(
+redeliver = describes(
     "webhooks_redeliver",
     "Send it again",
     {202: (DeliveryAnswer, "On its way, with the same `webhook-id`.")},
@@ -501,14 +505,14 @@ redeliver = _describes(
 )
 
 LETTERS = [
-    _query("since", "Failed at or after this; 24 h before `until` if left out.", kind=OpenApiTypes.DATETIME),
-    _query("until", "Failed before this; now if left out. At most 31 days.", kind=OpenApiTypes.DATETIME),
+    parameter("since", "Failed at or after this; 24 h before `until` if left out.", kind=OpenApiTypes.DATETIME),
+    parameter("until", "Failed before this; now if left out. At most 31 days.", kind=OpenApiTypes.DATETIME),
     OpenApiParameter("code", str, description="One or several error codes.", many=True),
-    _query("provider_id", "Only of this provider."),
-    _query("account", "The last attempt's account; `none`: they never had an attempt."),
-    _query("user", "Only of this user, by username."),
+    parameter("provider_id", "Only of this provider."),
+    parameter("account", "The last attempt's account; `none`: they never had an attempt."),
+    parameter("user", "Only of this user, by username."),
 ]
-list_dead_letter_groups = _describes(
+list_dead_letter_groups = describes(
     "dead_letters_groups",
     "What failed for good, grouped by code, provider and account",
     {200: (DeadLetterGroups, "The groups, with numbers by the hour.")},
@@ -516,15 +520,20 @@ list_dead_letter_groups = _describes(
     problems=(403,),
     parameters=LETTERS,
 )
-list_dead_letters = _describes(
+list_dead_letters = describes(
     "dead_letters_list",
     "Dead letters of all users, newest first",
     {200: (DeadLetterPage, "A page.")},
     tag="operators",
     problems=(403,),
-    parameters=[*LETTERS, _query("dismissed", "Those that were dismissed.", values=["true", "false"]), LIMIT, CURSOR],
+    parameters=[
+        *LETTERS,
+        parameter("dismissed", "Those that were dismissed.", values=["true", "false"]),
+        LIMIT,
+        CURSOR,
+    ],
 )
-replay_dead_letters = _describes(
+replay_dead_letters = describes(
     "dead_letters_replay",
     "Replay dead letters at a rate; first as a dry run",
     {
@@ -543,7 +552,7 @@ replay_dead_letters = _describes(
     problems=(*WRITES, 403),
     request=ReplayRequest,
 )
-dismiss_dead_letters = _describes(
+dismiss_dead_letters = describes(
     "dead_letters_dismiss",
     "Say of dead letters that nothing is to be done",
     {200: (MarkedAnswer, "How many were dead letters.")},
@@ -551,7 +560,7 @@ dismiss_dead_letters = _describes(
     problems=(*WRITES, 403),
     request=DismissRequest,
 )
-restore_dead_letters = _describes(
+restore_dead_letters = describes(
     "dead_letters_restore",
     "Take the dismissal of dead letters back",
     {200: (MarkedAnswer, "How many were dismissed.")},

@@ -81,7 +81,9 @@ def moment(query: QueryDict, name: str) -> datetime | None:
     raise _invalid(name, "It must be a date and time, such as 2026-01-31T12:00:00Z.")
 
 
-def page(request: HttpRequest, rows: QuerySet[M], *, scope: str) -> tuple[list[M], dict[str, Any]]:
+def page(
+    request: HttpRequest, rows: QuerySet[M], *, scope: str, oldest_first: bool = False
+) -> tuple[list[M], dict[str, Any]]:
     """One page of ``rows``, newest first by their ids (time-ordered, or counted), and the links to the next one.
 
     ``scope`` (whose list of what) is part of the cursor's signature: a cursor works only where it was given.
@@ -89,8 +91,9 @@ def page(request: HttpRequest, rows: QuerySet[M], *, scope: str) -> tuple[list[M
     query = request.GET
     limit = _limit(query)
     if (text := query.get("cursor")) is not None:
-        rows = rows.filter(pk__lt=_read_cursor(text, scope))  # a counted id is the integer that the UUID stands for
-    found = list(rows.order_by("-pk")[: limit + 1])
+        last = _read_cursor(text, scope)  # a counted id is the integer that the UUID stands for
+        rows = rows.filter(pk__gt=last) if oldest_first else rows.filter(pk__lt=last)
+    found = list(rows.order_by("pk" if oldest_first else "-pk")[: limit + 1])
     if len(found) <= limit:
         return found, {"next": None, "next_cursor": None}
     found = found[:limit]

@@ -7,6 +7,17 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from generations.api.views.assets import AssetListView, AssetView
 from generations.api.views.balances import BalanceListView
+from generations.api.views.batches import (
+    BatchCancelView,
+    BatchItemListView,
+    BatchListView,
+    BatchPauseView,
+    BatchQuoteView,
+    BatchResumeView,
+    BatchRetryView,
+    BatchView,
+    RegenerateView,
+)
 from generations.api.views.credits import CreditsView, LedgerView
 from generations.api.views.dead_letters import DeadLetterListView, DismissView, GroupListView, ReplayView, RestoreView
 from generations.api.views.generations import (
@@ -46,6 +57,19 @@ urlpatterns = [
     path("v1/generations/<uuid:generation_id>/refund", RefundView.as_view(), name="refund"),
     path("v1/assets", AssetListView.as_view(), name="assets"),
     path("v1/assets/<uuid:asset_id>", AssetView.as_view(), name="asset"),
+    path("v1/batches", BatchListView.as_view(), name="batches"),
+    path("v1/batches/quote", BatchQuoteView.as_view(), name="batch-quote"),
+    path("v1/batches/<uuid:batch_id>", BatchView.as_view(), name="batch"),
+    path("v1/batches/<uuid:batch_id>/items", BatchItemListView.as_view(), name="batch-items"),
+    path("v1/batches/<uuid:batch_id>/cancel", BatchCancelView.as_view(), name="batch-cancel"),
+    path("v1/batches/<uuid:batch_id>/pause", BatchPauseView.as_view(), name="batch-pause"),
+    path("v1/batches/<uuid:batch_id>/resume", BatchResumeView.as_view(), name="batch-resume"),
+    path("v1/batches/<uuid:batch_id>/retry", BatchRetryView.as_view(), name="batch-retry"),
+    path(
+        "v1/batches/<uuid:batch_id>/items/<str:variation_key>/regenerate",
+        RegenerateView.as_view(),
+        name="batch-regenerate",
+    ),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
     path("v1/credits", CreditsView.as_view(), name="credits"),
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),

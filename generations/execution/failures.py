@@ -11,7 +11,7 @@ from uuid import UUID
 
 from accounts.models import Account
 from generations.conf import Limits, limits, seconds
-from generations.execution import accounts, settle
+from generations.execution import accounts, batches, settle
 from generations.execution.settle import Ending
 from generations.execution.verdicts import Budget, Verdict, overruled
 from generations.lifecycle import Status
@@ -167,6 +167,8 @@ def _back_to_queue(again: Sequence[tuple[Failure, Generation, Verdict]], actor: 
             "not_before": now + seconds(verdict.delay) if verdict.delay else None,
         }
     update_rows(Generation, rows, guard="t.status = 'processing'", also="status = 'pending', deadline_at = NULL")
+    if of_batches := [generation.pk for _, generation, _ in again if generation.batch_item_id]:
+        batches.keep_waiting(of_batches)
     Event.objects.bulk_create(
         Event(
             generation_id=generation.pk,

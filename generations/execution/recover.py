@@ -18,7 +18,18 @@ from django.db.models.functions import Now
 
 from generations import wakeups
 from generations.conf import Limits, limits, seconds
-from generations.execution import deliver, expiry, failures, poison, pressure, process, reconcile, settle, unknown
+from generations.execution import (
+    batches,
+    deliver,
+    expiry,
+    failures,
+    poison,
+    pressure,
+    process,
+    reconcile,
+    settle,
+    unknown,
+)
 from generations.execution.accounts import due_for_refresh
 from generations.execution.claim import MATURE_BATCH, mature
 from generations.execution.expiry import DeadlineExceeded, NotSent, QueueTtlExceeded
@@ -310,6 +321,7 @@ def tick() -> None:
     """Recover what is overdue, then wake whoever has work: the net below every hint that was lost."""
     recover()
     pressure.look()
+    batches.keep_waiting()
     while mature() == MATURE_BATCH:
         pass
     for provider in registry.all():
@@ -327,3 +339,5 @@ def tick() -> None:
         wakeups.wake_refresh()
     if reconcile.due():
         wakeups.wake_reconcile()
+    while batches.close_finished() == batches.CLOSED_AT_ONCE:
+        pass

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from django.db.models import Q
-
-from generations.models import Batch, BatchItem, Generation
+from generations.intake.store import Accepted
+from generations.models import Batch, BatchItem
 from generations.models.bulk import update_rows
 
 
-def follow(retries: Mapping[UUID, Generation]) -> None:
-    """Inside the caller's transaction: whatever item is answered by one of these Generations is answered by its retry.
+def follow(retries: Mapping[UUID, Accepted], *, items: Collection[UUID] | None = None) -> None:
+    """Inside the caller's transaction: the items that are answered by one of these Generations (all, or of ``items``)
+    are answered by what was made in its place.
 
-    Batches that were closed are open again. ``retries``: the new Generation of each old one's id.
+    Batches that were closed are open again. ``retries``: what was accepted, by the id of the Generation before.
     """
-    items = BatchItem.objects.filter(generation__in=retries, detached_at=None).values_list("pk", "batch", "generation")
-    found = list(items)
+    rows = BatchItem.objects.filter(generation__in=retries, detached_at=None)
+    if items is not None:
+        rows = rows.filter(pk__in=items)
+    found = list(rows.values_list("pk", "batch", "generation"))
     if not found:
         return
     update_rows(
         BatchItem,
-        {pk: {"generation_id": retries[old].pk, "reused": False} for pk, _, old in found},
+        {pk: {"generation_id": retries[old].generation.pk, "reused": retries[old].reused} for pk, _, old in found},
         guard="t.generation_id = ANY(%(old)s)",
         params={"old": list(retries)},
     )
-    Batch.objects.filter(~Q(closed_at=None), pk__in={batch for _, batch, _ in found}).update(closed_at=None)
+    # Written whether it was closed or not: who closes it at this moment waits, and sees what is live again.
+    Batch.objects.filter(pk__in=sorted({batch for _, batch, _ in found})).update(closed_at=None)

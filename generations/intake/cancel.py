@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import uuid_utils.compat as uuid
@@ -36,41 +37,59 @@ def cancel(generation_id: UUID, *, actor: str) -> Generation:
             raise Conflict.naming(
                 "already_ended", f"It is {generation.status} already; nothing is left to cancel.", generation_id
             )
-        open_one = Submission.objects.open().filter(generation=generation, abandoned_at=None).first()
-        if open_one is None or _stop_reserved(open_one):
-            settle.end([Ending(generation_id, Status.CANCELLED)], actor=actor)
-        else:
-            _ask(generation, open_one, actor)
+        if cancel_locked([generation], actor=actor):
+            raise Conflict.naming(
+                "too_late", "The provider is done; the result is being fetched and will be kept.", generation_id
+            )
     generation.refresh_from_db()
     if generation.status == Status.CANCELLED:
         wakeups.wake_dispatch(generation.provider_id)
     return generation
 
 
-def _stop_reserved(submission: Submission) -> bool:
-    """Take a reserved Submission away from its dispatcher; False when it has begun to send."""
-    return bool(
-        Submission.objects.filter(pk=submission.pk, state=State.RESERVED).update(
-            state=State.CANCELLED, ended_at=Now(), lease_until=None, token=uuid.uuid4()
-        )
-    )
+def cancel_locked(generations: Sequence[Generation], *, actor: str) -> set[UUID]:
+    """Inside the caller's transaction, which has locked these live Generations: as ``cancel``, in a fixed number of
+    statements.
+
+    Returns:
+        The ids of those for which it is too late.
+    """
+    by_id = {generation.pk: generation for generation in generations}
+    reserved = Submission.objects.filter(generation__in=by_id, abandoned_at=None, state=State.RESERVED)
+    reserved.update(state=State.CANCELLED, ended_at=Now(), lease_until=None, token=uuid.uuid4())
+    # Those that have begun to send meanwhile are open still.
+    left = Submission.objects.open().filter(generation__in=by_id, abandoned_at=None)
+    attempts = {attempt.generation_id: attempt for attempt in left.only("generation_id", "number", "state")}
+    settle.end([Ending(pk, Status.CANCELLED) for pk in by_id if pk not in attempts], actor=actor)
+    too_late = {pk for pk, attempt in attempts.items() if attempt.state == State.COLLECTING}
+    asked = [
+        attempt for pk, attempt in attempts.items() if pk not in too_late and by_id[pk].cancel_requested_at is None
+    ]
+    _ask(asked, by_id, actor)
+    return too_late
 
 
-def _ask(generation: Generation, submission: Submission, actor: str) -> None:
-    state = Submission.objects.values_list("state", flat=True).get(pk=submission.pk)
-    if state == State.COLLECTING:
-        raise Conflict.naming(
-            "too_late", "The provider is done; the result is being fetched and will be kept.", generation.pk
-        )
-    if generation.cancel_requested_at is not None:
+def _ask(attempts: Sequence[Submission], generations: Mapping[UUID, Generation], actor: str) -> None:
+    """Begin the grace, in which the provider is asked to stop, where it can, and a result still wins."""
+    if not attempts:
         return
-    grace = limits().image_cancel_grace if generation.makes_image else limits().video_cancel_grace
-    Generation.objects.filter(pk=generation.pk).update(
-        cancel_requested_at=Now(), cancel_at=Now() + Value(seconds(grace))
+    pictures = {attempt.generation_id for attempt in attempts if generations[attempt.generation_id].makes_image}
+    videos = {attempt.generation_id for attempt in attempts} - pictures
+    for ids, grace in ((pictures, limits().image_cancel_grace), (videos, limits().video_cancel_grace)):
+        if ids:
+            Generation.objects.filter(pk__in=ids).update(
+                cancel_requested_at=Now(), cancel_at=Now() + Value(seconds(grace))
+            )
+    Submission.objects.filter(pk__in=[attempt.pk for attempt in attempts], state=State.ACCEPTED).update(
+        next_poll_at=Now()
     )
-    # The poller asks the provider to stop, where it can, and looks whether the result is there already.
-    Submission.objects.filter(pk=submission.pk, state=State.ACCEPTED).update(next_poll_at=Now())
-    Event.objects.create(
-        generation=generation, attempt=submission.number, kind=Event.Kind.CANCEL_REQUESTED, actor=actor
+    Event.objects.bulk_create(
+        Event(
+            generation_id=attempt.generation_id,
+            attempt=attempt.number,
+            kind=Event.Kind.CANCEL_REQUESTED,
+            actor=actor,
+        )
+        for attempt in attempts
     )
     transaction.on_commit(wakeups.wake_poll)

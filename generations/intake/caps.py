@@ -37,10 +37,10 @@ def check(cap: UserCap, now: datetime, *, new: int) -> None:
             raise refusal(Use("max_per_day", cap.max_per_day, today - new, end), now, new)
 
 
-def would_refuse(user_id: int, now: datetime) -> CapReached | None:
-    """Why a new request of this user would be refused now; None: no cap stands in its way."""
-    full = (use for use in usage(user_id) if use.is_full and use.cap != "max_in_flight")
-    return next((refusal(use, now) for use in full), None)
+def would_refuse(user_id: int, now: datetime, *, new: int = 1) -> CapReached | None:
+    """Why ``new`` requests of this user would be refused now; None: no cap stands in their way."""
+    full = (use for use in usage(user_id) if use.used + new > use.limit and use.cap != "max_in_flight")
+    return next((refusal(use, now, new) for use in full), None)
 
 
 def refusal(use: Use, now: datetime, new: int = 1) -> CapReached:

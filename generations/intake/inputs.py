@@ -52,26 +52,51 @@ def resolve(user_id: int, refs: Sequence[InputRef], params: Params) -> tuple[Res
         Invalid: a role too many or too few, the wrong kind of media, an unusable URL.
         NotFound: no such Asset of this user.
     """
-    try:
-        params.check_inputs(Counter(ref.role for ref in refs))
-    except InvalidParams as error:
-        raise Invalid("invalid_input", error.detail, field="inputs") from error
+    _check_roles([ref.role for ref in refs], params)  # before anything is fetched
+    resolved = found(user_id, refs)
+    check(resolved, params)
+    return resolved
+
+
+def found(user_id: int, refs: Sequence[InputRef]) -> tuple[ResolvedInput, ...]:
+    """The Assets that are named; those given by URL are fetched.
+
+    Raises:
+        Invalid: an unusable URL.
+        NotFound: no such Asset of this user.
+    """
     ids = {ref.asset_id for ref in refs if ref.asset_id is not None}
     assets = {asset.pk: asset for asset in Asset.objects.of_user(user_id).filter(pk__in=ids)} if ids else {}
-    resolved = []
-    for ref in refs:
-        if ref.asset_id is not None and ref.asset_id not in assets:
-            raise NotFound("unknown_asset", f"There is no asset {ref.asset_id} of yours.", field="inputs")
-        asset = assets[ref.asset_id] if ref.asset_id is not None else fetched(user_id, ref.url or "")
-        allowed = params.accepted_media.get(ref.role, ("image",))
-        if asset.kind not in allowed:
+    if missing := sorted(ids - assets.keys()):
+        raise NotFound("unknown_asset", f"There is no asset {missing[0]} of yours.", field="inputs")
+    return tuple(
+        ResolvedInput(ref.role, assets[ref.asset_id] if ref.asset_id is not None else fetched(user_id, ref.url or ""))
+        for ref in refs
+    )
+
+
+def check(given: Sequence[ResolvedInput], params: Params, *, where: str = "") -> None:
+    """Whether an operation takes these inputs. ``where``: what a refusal begins with.
+
+    Raises:
+        Invalid: a role too many or too few, or the wrong kind of media.
+    """
+    _check_roles([one.role for one in given], params, where)
+    for one in given:
+        allowed = params.accepted_media.get(one.role, ("image",))
+        if one.asset.kind not in allowed:
             raise Invalid(
                 "invalid_input",
-                f"{ref.role} must be {' or '.join(allowed)}; this is {asset.mime_type}.",
+                f"{where}{one.role} must be {' or '.join(allowed)}; this is {one.asset.mime_type}.",
                 field="inputs",
             )
-        resolved.append(ResolvedInput(ref.role, asset))
-    return tuple(resolved)
+
+
+def _check_roles(roles: Sequence[str], params: Params, where: str = "") -> None:
+    try:
+        params.check_inputs(Counter(roles))
+    except InvalidParams as error:
+        raise Invalid("invalid_input", f"{where}{error.detail}", field="inputs") from error
 
 
 def store_upload(user_id: int, file: BinaryIO, *, name: str) -> Asset:

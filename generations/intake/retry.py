@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
 
-from accounts import credits
+from accounts.credits import PriceList
 from generations import wakeups
 from generations.execution import settle
 from generations.fingerprint import fingerprint
-from generations.intake import caps
+from generations.intake import caps, inputs
 from generations.intake.batch_items import follow
 from generations.intake.errors import Conflict, Invalid
 from generations.intake.inputs import ResolvedInput
@@ -22,8 +23,7 @@ from generations.intake.pace import next_start
 from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
-from generations.models import DeadLetter, Event, Generation, Submission, WebhookEndpoint
-from providers.errors import InvalidParams
+from generations.models import DeadLetter, Event, Generation, GenerationInput, Submission, WebhookEndpoint
 
 
 def retry(
@@ -76,14 +76,23 @@ def retry(
         accepted = store(prepared, reuse, actor=actor)
         if accepted.reused:
             raise _answered(accepted.generation)
-        follow({original.pk: accepted.generation})
-        Event.objects.create(
-            generation=original,
+        follow({original.pk: accepted})
+        note({original.pk: accepted}, actor=actor, changed=changed)
+    return accepted
+
+
+def note(retries: Mapping[UUID, Accepted], *, actor: str, changed: Sequence[str] = ()) -> None:
+    """Say on each of these Generations by which one it was retried, and which params were ``changed``."""
+    more = {"changed": list(changed)} if changed else {}
+    Event.objects.bulk_create(
+        Event(
+            generation_id=pk,
             kind=Event.Kind.RETRIED,
             actor=actor,
-            data={"generation": str(accepted.generation.pk), **({"changed": changed} if changed else {})},
+            data={"generation": str(accepted.generation.pk), **more},
         )
-    return accepted
+        for pk, accepted in retries.items()
+    )
 
 
 def changes(original: Generation, params: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -143,16 +152,43 @@ def again(original: Generation, params: dict[str, Any] | None = None) -> Prepare
     Raises:
         Invalid: the provider's rules don't allow it (any more).
     """
+    return _again(original, params, _Beside.of([original]))
+
+
+def again_all(originals: Sequence[Generation]) -> list[Prepared]:
+    """The same for many, in three queries."""
+    beside = _Beside.of(originals)
+    return [_again(original, None, beside) for original in originals]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What is to be known beside the Generations that are made anew: inputs and webhook_urls by their ids, prices."""
+
+    inputs: Mapping[UUID, Sequence[ResolvedInput]]
+    urls: Mapping[UUID, Sequence[str]]
+    prices: PriceList
+
+    @classmethod
+    def of(cls, originals: Sequence[Generation]) -> _Beside:
+        """Three queries."""
+        ids = [original.pk for original in originals]
+        given: dict[UUID, list[ResolvedInput]] = defaultdict(list)
+        for row in GenerationInput.objects.filter(generation__in=ids).select_related("asset").order_by("index"):
+            given[row.generation_id].append(ResolvedInput(row.role, row.asset))
+        urls: dict[UUID, list[str]] = defaultdict(list)
+        for endpoint in WebhookEndpoint.objects.filter(generation__in=ids).order_by("pk"):
+            if endpoint.generation_id is not None:
+                urls[endpoint.generation_id].append(endpoint.url)
+        return cls(given, urls, PriceList.today())
+
+
+def _again(original: Generation, params: dict[str, Any] | None, beside: _Beside) -> Prepared:
+    given = tuple(beside.inputs.get(original.pk, ()))
     valid = validated_params(
         original.provider_id, original.operation_type, original.params if params is None else params
     )
-    inputs = tuple(
-        ResolvedInput(row.role, row.asset) for row in original.inputs.select_related("asset").order_by("index")
-    )
-    try:
-        valid.check_inputs(Counter(one.role for one in inputs))
-    except InvalidParams as error:
-        raise Invalid("invalid_input", error.detail, field="inputs") from error
+    inputs.check(given, valid)
     canonical = valid.canonical()
     version_id = original.prompt_version_id if canonical.get("prompt") == original.prompt else None
     generation = Generation(
@@ -171,11 +207,10 @@ def again(original: Generation, params: dict[str, Any] | None = None) -> Prepare
         batch_item_id=original.batch_item_id,
         standalone=original.standalone,
         retry_of=original,
-        fingerprint=original.fingerprint if params is None else _print_of(original, canonical, inputs, version_id),
-        price=credits.price_of(original.provider_id, original.operation_type, valid.model_name, valid.output_count),
+        fingerprint=original.fingerprint if params is None else _print_of(original, canonical, given, version_id),
+        price=beside.prices.of(original.provider_id, original.operation_type, valid.model_name, valid.output_count),
     )
-    urls = WebhookEndpoint.objects.filter(generation=original).order_by("pk").values_list("url", flat=True)
-    return Prepared(generation, inputs, tuple(urls))
+    return Prepared(generation, given, tuple(beside.urls.get(original.pk, ())))
 
 
 def _print_of(

@@ -20,6 +20,7 @@ from accounts.credits import Movement, NotEnoughCredits
 from generations import wakeups
 from generations.conf import limits, seconds
 from generations.execution import settle
+from generations.execution.batches import let_go
 from generations.intake import caps, switches, webhooks
 from generations.intake.errors import Conflict, PaymentRequired, Unavailable
 from generations.intake.idempotency import Idempotency, remember
@@ -201,9 +202,10 @@ def _wanted(left: Sequence[Prepared], found: dict[str, Generation]) -> dict[str,
     locked = settle.lock(shared)
     found = {print_: locked.get(row.pk, row) for print_, row in found.items()}
     alone = {one.generation.fingerprint for one in left if one.generation.standalone}
-    Generation.objects.filter(pk__in=[row.pk for print_, row in found.items() if print_ in alone]).filter(
-        standalone=False
-    ).update(standalone=True)
+    rows = Generation.objects.filter(pk__in=[row.pk for print_, row in found.items() if print_ in alone])
+    # What a paused batch has kept waiting is let go.
+    let_go(rows)
+    rows.filter(standalone=False).update(standalone=True)
     return {print_: row for print_, row in found.items() if row.active_fingerprint is not None}
 
 

@@ -12,11 +12,11 @@ from providers import registry
 from providers.params import Params
 
 
-def validated_params(provider_id: str, operation_type: str, raw: dict[str, Any]) -> Params:
-    """The params of a request, with defaults filled in.
+def params_model(provider_id: str, operation_type: str) -> type[Params]:
+    """What an operation of a provider can be asked for.
 
     Raises:
-        Invalid: unknown_provider, unknown_operation, invalid_params (``extra["errors"]``: field and message).
+        Invalid: unknown_provider, unknown_operation.
     """
     try:
         provider = registry.get(provider_id)
@@ -31,6 +31,16 @@ def validated_params(provider_id: str, operation_type: str, raw: dict[str, Any])
         raise Invalid(
             "unknown_operation", f"{provider.title} has no {operation_type!r}. It has: {known}.", field="operation_type"
         )
+    return model
+
+
+def validated_params(provider_id: str, operation_type: str, raw: dict[str, Any]) -> Params:
+    """The params of a request, with defaults filled in.
+
+    Raises:
+        Invalid: unknown_provider, unknown_operation, invalid_params (``extra["errors"]``: field and message).
+    """
+    model = params_model(provider_id, operation_type)
     try:
         return model.model_validate(raw)
     except ValidationError as error:

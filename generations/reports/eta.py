@@ -57,8 +57,10 @@ def eta_seconds(
     *,
     priority: int = 5,
     user_id: int | None = None,
+    many: int = 1,
 ) -> float | None:
-    """Seconds until a request made now would be done; None without history or without any account to come.
+    """Seconds until a request made now would be done (the last of ``many`` equal ones); None without history or
+    without any account to come.
 
     With ``user_id`` that user's own accounts count too; else the shared ones. Four queries.
     """
@@ -70,7 +72,7 @@ def eta_seconds(
         account for account in standings(providers=[provider_id], users=users) if account.owner_id in {None, user_id}
     ]
     ahead = _count_ahead(Q(provider_id=provider_id, account=None, priority__gte=priority))
-    return _estimate(median(takes), ahead, accounts, database_now())
+    return _estimate(median(takes), ahead + many - 1, accounts, database_now())
 
 
 def eta_of(generation: Generation, *, now: datetime | None = None) -> float | None:

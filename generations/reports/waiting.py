@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -49,7 +50,8 @@ def reason(
     """Why this one waits, given how the Accounts stand, what is paused, and which users have as many in flight as they
     may (``full``).
 
-    ``paused``: a person has paused it; however the Accounts stand, it does not start before that is lifted.
+    ``paused``: a person has paused it, or its batch; however the Accounts stand, it does not start before that is
+    lifted.
     ``no_account``: none may serve it that is on and accepted by its provider with balance left, or every one that
     may refused it. ``user_cap``: its user has as many in flight as he may, whatever is free. ``cooling_down``: all
     that could are cooling down or exhausted, and come back by themselves; ``daily_cap``: they come back at midnight
@@ -59,8 +61,7 @@ def reason(
     if generation.status != Status.PENDING:
         return None
     if generation.not_before is not None:
-        scheduled = generation.scheduled_at is not None and generation.not_before <= generation.scheduled_at
-        return WaitReason.SCHEDULED if scheduled else WaitReason.BACKING_OFF
+        return _until(generation, generation.not_before)
     if pauses.of(generation.provider_id, generation.operation_type):
         return WaitReason.PAUSED
     able = [account for account in accounts if account.serves(generation)]
@@ -76,6 +77,14 @@ def reason(
         return WaitReason.NO_CAPACITY
     capped = all(account.condition == Condition.DAILY_CAP for account in returning)
     return WaitReason.DAILY_CAP if capped else WaitReason.COOLING_DOWN
+
+
+def _until(generation: Generation, not_before: datetime) -> WaitReason:
+    """Why it waits for a time. What a paused batch keeps waiting is kept until it has waited too long."""
+    if not_before == generation.queue_until:
+        return WaitReason.PAUSED
+    scheduled = generation.scheduled_at is not None and not_before <= generation.scheduled_at
+    return WaitReason.SCHEDULED if scheduled else WaitReason.BACKING_OFF
 
 
 def could_run(generation: Generation, accounts: Iterable[Standing]) -> bool:

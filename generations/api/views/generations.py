@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, QueryDict
 from django.utils.http import parse_etags
 from pydantic_core import to_json
@@ -24,7 +24,7 @@ from generations.api.requests import GenerationRequest, RetryRequest
 from generations.api.views.base import ApiView, actor, answer, caller, here, plain
 from generations.intake import cancel, quote, request, retry
 from generations.lifecycle import LIVE, Operation, Status
-from generations.models import Generation
+from generations.models import BatchItem, Generation
 from generations.reports import representation, timeline
 from generations.reports.answers import GenerationAnswer
 
@@ -32,7 +32,9 @@ from generations.reports.answers import GenerationAnswer
 class GenerationListView(ApiView):
     """Ask for one; list one's own."""
 
-    query_names = query.PAGING | {"status", "provider_id", "operation_type", "created_after", "created_before"}
+    query_names = query.PAGING | {
+        *("status", "provider_id", "operation_type", "batch", "created_after", "created_before")
+    }
 
     @docs.list_generations
     def get(self, given: Request) -> Response:
@@ -146,6 +148,8 @@ def _filtered(given: QueryDict, user_id: int) -> QuerySet[Generation]:
         rows = rows.filter(operation_type__in=operations)
     if provider_id := query.slug(given, "provider_id"):
         rows = rows.filter(provider_id=provider_id)
+    if (batch := query.identifier(given, "batch")) is not None:
+        rows = rows.filter(Exists(BatchItem.objects.filter(generation=OuterRef("pk"), batch=batch)))
     if (after := query.moment(given, "created_after")) is not None:
         rows = rows.filter(created_at__gte=after)
     if (before := query.moment(given, "created_before")) is not None:
