@@ -22,7 +22,7 @@ from generations.intake.errors import Conflict
 from generations.intake.retry import again_all, note
 from generations.intake.store import store_all
 from generations.lifecycle import LIVE, Status
-from generations.models import Batch, BatchItem, Generation, Submission
+from generations.models import Batch, BatchItem, Event, Generation, Submission
 
 AT_ONCE = 200
 """So many Generations are cancelled in one commit."""
@@ -81,16 +81,16 @@ def pause(batch_id: UUID) -> None:
     batches.keep_waiting(_waiting(batch_id).values_list("pk", flat=True))
 
 
-def resume(batch_id: UUID) -> None:
+def resume(batch_id: UUID, *, actor: str) -> None:
     """Let what waits go on; a batch that is not paused stays as it is."""
     Batch.objects.filter(pk=batch_id).update(paused_at=None)
     with transaction.atomic():
         ids = list(_waiting(batch_id).filter(not_before=F("queue_until")).values_list("pk", flat=True))
-        settle.lock(ids)
+        locked = settle.lock(ids)
         batches.let_go(Generation.objects.filter(pk__in=ids))
-        provider_ids = set(Generation.objects.filter(pk__in=ids).values_list("provider_id", flat=True))
+        Event.objects.bulk_create(Event(generation=row, kind=Event.Kind.WOKEN, actor=actor) for row in locked.values())
     batches.keep_waiting(ids)  # those that only other paused batches want
-    for provider_id in sorted(provider_ids):
+    for provider_id in sorted({row.provider_id for row in locked.values()}):
         wakeups.wake_dispatch(provider_id)
 
 

@@ -195,6 +195,39 @@ SELECT 'submission', id::text,
     OR state = 'reserved' AND (sent_at IS NOT NULL OR provider_job_id IS NOT NULL)
 """
 
+KEY_TWICE = """
+SELECT 'batch', batch_id::text, count(*) || ' items are called ' || coalesce(quote_literal(variation_key), 'nothing')
+  FROM generations_batchitem GROUP BY batch_id, variation_key HAVING count(*) > 1 OR variation_key IS NULL
+"""
+
+ITEM_STRANGE = """
+SELECT 'batch', b.id::text, 'its item ' || i.variation_key || ' is answered by generation ' || g.id
+       || ' of another user, provider or operation'
+  FROM generations_batchitem i
+  JOIN generations_batch b ON b.id = i.batch_id
+  JOIN generations_generation g ON g.id = i.generation_id
+ WHERE (g.user_id, g.provider_id, g.operation_type) IS DISTINCT FROM (b.user_id, b.provider_id, b.operation_type)
+"""
+
+CLOSED_TOO_EARLY = f"""
+SELECT 'batch', b.id::text, 'is closed, and its item ' || min(i.variation_key) || ' has not ended'
+  FROM generations_batch b
+  JOIN generations_batchitem i ON i.batch_id = b.id AND i.detached_at IS NULL
+  JOIN generations_generation g ON g.id = i.generation_id AND g.status IN {_in(LIVE)}
+ WHERE b.closed_at IS NOT NULL
+ GROUP BY b.id
+"""
+
+NOT_CLOSED = f"""
+SELECT 'batch', b.id::text, 'is over since ' || max(g.completed_at) || ' and not closed'
+  FROM generations_batch b
+  JOIN generations_batchitem i ON i.batch_id = b.id AND i.detached_at IS NULL
+  JOIN generations_generation g ON g.id = i.generation_id
+ WHERE b.closed_at IS NULL
+ GROUP BY b.id
+HAVING bool_and(g.status IN {_in(ENDED)}) AND max(g.completed_at) < now() - {LATE}
+"""
+
 END_EVENT = f"""
 SELECT 'generation', g.id::text,
        'is ' || g.status || coalesce(', and its last event says ' || e.kind, ' and has no event that says so')
@@ -324,6 +357,10 @@ INVARIANTS = (
     Invariant("I8", "Only a completed generation has a captured result", CAPTURED_NOT_COMPLETED),
     Invariant("I9", "A provider's job belongs to one attempt", JOB_SHARED),
     Invariant("I10", "An accepted attempt has a job id; a reserved one was never sent", JOB_AND_STATE),
+    Invariant("I11", "A batch has each of its items once", KEY_TWICE),
+    Invariant("I11", "A batch's items are answered by its user's own", ITEM_STRANGE),
+    Invariant("I11", "A batch is closed when all of it has ended", CLOSED_TOO_EARLY),
+    Invariant("I11", "What is over is closed", NOT_CLOSED, needs_services=True),
     Invariant("I12", "Every end has its event, and nothing else has one", END_EVENT),
     Invariant("I12", "Nothing ends twice", END_EVENT_TWICE),
     Invariant("I12", "Every endpoint that wants to know of an end is told", DELIVERY_MISSING),

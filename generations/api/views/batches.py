@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -149,7 +150,7 @@ class BatchResumeView(ApiView):
     @docs_batches.resume_batch
     def post(self, given: Request, batch_id: UUID) -> Response:
         """What waits goes on."""
-        return answer(_changed(given, batch_id, batch_changes.resume))
+        return answer(_changed(given, batch_id, lambda pk: batch_changes.resume(pk, actor=actor(given))))
 
 
 class BatchRetryView(ApiView):
@@ -192,7 +193,7 @@ def _own(given: Request, batch_id: UUID) -> Batch:
     return batch
 
 
-def _changed(given: Request, batch_id: UUID, change: Any) -> BatchAnswer:
+def _changed(given: Request, batch_id: UUID, change: Callable[[UUID], None]) -> BatchAnswer:
     """The batch after ``change(id)``, which takes no body."""
     requests.read(Body, body.json_object(plain(given), optional=True))
     batch = _own(given, batch_id)

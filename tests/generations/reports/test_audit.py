@@ -23,6 +23,7 @@ from generations.lifecycle import State, Status
 from generations.models import (
     AccountExclusion,
     Asset,
+    BatchItem,
     Event,
     Generation,
     Heartbeat,
@@ -37,6 +38,7 @@ from generations.storage import open_key
 from tests.factories import (
     AccountFactory,
     AssetFactory,
+    BatchItemFactory,
     GenerationFactory,
     SubmissionFactory,
     UserCapFactory,
@@ -119,7 +121,7 @@ def test_finds_nothing_where_all_is_well() -> None:
 def test_names_every_check_with_what_it_found() -> None:
     findings = list(audit.examine())
     assert {finding.id for finding in findings} == {
-        *("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I12", "I13", "I14")
+        *("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13", "I14")
     }
     assert all(finding.title and not finding.count and not finding.skipped for finding in findings)
 
@@ -328,6 +330,31 @@ def test_finds_an_accepted_attempt_without_a_job_and_a_reserved_one_that_was_sen
     assert broken() == {"I10": {str(accepted.pk), str(reserved.pk)}}
 
 
+def test_finds_a_batch_with_an_item_twice_or_one_that_nobody_can_name() -> None:
+    without("ALTER TABLE generations_batchitem DROP CONSTRAINT batch_item_variation_key")
+    without("ALTER TABLE generations_batchitem ALTER COLUMN variation_key DROP NOT NULL")
+    twice, nameless = BatchItemFactory.create(), BatchItemFactory.create()
+    BatchItemFactory.create(batch=twice.batch, variation_key=twice.variation_key)
+    BatchItem.objects.filter(pk=nameless.pk).update(variation_key=None)
+    assert broken() == {"I11": {str(twice.batch_id), str(nameless.batch_id)}}
+
+
+def test_finds_a_batch_that_is_answered_by_somebody_elses() -> None:
+    item = BatchItemFactory.create()
+    BatchItem.objects.filter(pk=item.pk).update(generation=GenerationFactory.create())
+    assert broken() == {"I11": {str(item.batch_id)}}
+
+
+def test_finds_a_batch_that_is_closed_too_early_or_not_at_all() -> None:
+    early = BatchItemFactory.create(batch__closed_at=timezone.now())
+    ended = {"generation__status": Status.FAILED, "generation__with_events": True}
+    late = BatchItemFactory.create(**ended, generation__completed_at=timezone.now() - timedelta(minutes=3))
+    BatchItemFactory.create(**ended, generation__completed_at=timezone.now() - timedelta(minutes=1))
+    detached = BatchItemFactory.create(batch__closed_at=timezone.now(), detached_at=timezone.now())
+    assert broken() == {"I11": {str(early.batch_id), str(late.batch_id)}}
+    assert detached.generation.is_live
+
+
 def test_finds_an_end_without_its_event_and_an_event_without_its_end() -> None:
     silent = GenerationFactory.create(status=Status.CANCELLED)
     wrong = GenerationFactory.create(status=Status.CANCELLED)
@@ -483,7 +510,7 @@ def test_skips_lateness_while_the_services_are_down() -> None:
     SubmissionFactory.create(state=State.RESERVED, lease_until=timezone.now() - LONG)
     GenerationFactory.create(queue_until=timezone.now() - LONG)
     assert broken() == {}
-    assert {finding.id for finding in audit.examine() if finding.skipped} == {"I7", "I12", "I13"}
+    assert {finding.id for finding in audit.examine() if finding.skipped} == {"I7", "I11", "I12", "I13"}
 
 
 def test_finds_a_missing_trigger() -> None:
