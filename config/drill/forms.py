@@ -26,6 +26,10 @@ BAD_DAY: Mapping[str, float] = {
 """How often the sandbox misbehaves, of all submits; those that last longest first."""
 
 
+BATCH = (2, 4)
+"""Library items of a batch, and variations of each: eight together."""
+
+
 class Kind(StrEnum):
     """A fault of our own processes and servers."""
 
@@ -68,6 +72,7 @@ class Login:
 class Form:
     """One form. Times in seconds; ``seconds`` is over how long requests are posted, evenly.
 
+    Beside the ``generations`` there are ``batches`` of ``BATCH`` items each.
     ``lost_for_good`` requests are accepted by the sandbox, never answered, and never called back about. A strike
     falls between ``first_strike`` and ``last_strike``; what is not over ``patience`` after the last request has not
     ended.
@@ -76,6 +81,7 @@ class Form:
     name: str
     generations: int
     duplicates: int
+    batches: int
     people: int
     seconds: float
     lost_for_good: int
@@ -102,6 +108,7 @@ SHORT = Form(
     name="short",
     generations=60,
     duplicates=15,
+    batches=2,
     people=3,
     seconds=26,
     lost_for_good=1,
@@ -154,6 +161,7 @@ LONG = Form(
     name="long",
     generations=1200,
     duplicates=300,
+    batches=20,
     people=8,
     seconds=405,
     lost_for_good=6,

@@ -41,7 +41,7 @@ from config.embedded.valkey import Valkey
 from config.first_run import sandbox_base_url
 from config.stack import Addresses, programs, responds
 from config.supervisor import Supervisor
-from generations.models import Generation, Heartbeat, Submission
+from generations.models import Batch, Generation, Heartbeat, Submission
 from providers.sandbox.client import SandboxControl
 
 START_SECONDS = 120
@@ -259,7 +259,8 @@ class House:
 
     def idle(self) -> bool:
         """Whether nothing is under way."""
-        return not Generation.objects.live().exists() and not Submission.objects.open().exists()
+        under_way = Generation.objects.live(), Submission.objects.open(), Batch.objects.filter(closed_at=None)
+        return not any(rows.exists() for rows in under_way)
 
     def pids(self) -> dict[str, int]:
         """The process id of each program that runs now."""

@@ -53,8 +53,8 @@ class Unknowns:
 def problems(facts: Facts) -> list[str]:
     """What is not well."""
     checks = (
-        _answers, _lost, _duplicates, _posts, _in_flight, _paid_twice, _without_a_reason, _slots, _money, _at_risk,
-        _audit, _faults, _strikes, _memory,
+        _answers, _lost, _batches, _duplicates, _posts, _in_flight, _paid_twice, _without_a_reason, _slots, _money,
+        _at_risk, _audit, _faults, _strikes, _memory,
     )  # fmt: skip
     return [sentence for check in checks for sentence in check(facts)]
 
@@ -73,7 +73,9 @@ def unknowns(facts: Facts) -> Unknowns:
 
 def lost(facts: Facts) -> list[str]:
     """Generations that were accepted, as people were told, and have not ended (or are not there)."""
-    told = dict.fromkeys(note.generation for note in facts.notes if note.accepted)
+    told = dict.fromkeys(note.generation for note in facts.notes if note.accepted and not note.wish.items)
+    batches = {note.generation for note in facts.notes if note.wish.items}
+    told |= dict.fromkeys(work.id for work in facts.books.works.values() if work.batch in batches)
     return [one for one in told if one not in facts.books.works or not facts.books.works[one].ended]
 
 
@@ -109,14 +111,31 @@ def _lost(facts: Facts) -> Iterator[str]:
     if missing := lost(facts):
         yield f"{len(missing)} generations were accepted and have not ended: {_some(missing)}."
     told = {note.generation for note in facts.notes}
-    if unheard := [one for one in facts.books.works if one not in told]:
+    works = facts.books.works.values()
+    if unheard := [work.id for work in works if work.id not in told and work.batch not in told]:
         yield f"{len(unheard)} generations are there that nobody was told of: {_some(unheard)}."
+
+
+def _batches(facts: Facts) -> Iterator[str]:
+    """Each that was accepted is there once, whole, and closed."""
+    told = [note for note in facts.notes if note.wish.items and note.accepted]
+    for note in told:
+        batch = facts.books.batches.get(note.generation)
+        if batch is None:
+            yield f"Batch {note.generation} was accepted and is not there."
+        elif (batch.items, batch.keys) != (note.wish.items, note.wish.items):
+            found = f"{batch.items} items with {batch.keys} keys"
+            yield f"Batch {note.generation} has {found} instead of {note.wish.items}."
+        elif not batch.closed:
+            yield f"Batch {note.generation} is over and not closed."
+    if strange := sorted(facts.books.batches.keys() - {note.generation for note in told}):
+        yield f"{len(strange)} batches are there that nobody was told of: {_some(strange)}."
 
 
 def _duplicates(facts: Facts) -> Iterator[str]:
     groups: dict[int, list[Note]] = defaultdict(list)
     for note in facts.notes:
-        if note.accepted:
+        if note.accepted and not note.wish.items:
             groups[note.wish.number].append(note)
     for number, notes in groups.items():
         works = [facts.books.works[one] for one in {note.generation for note in notes} if one in facts.books.works]

@@ -40,14 +40,17 @@ class Person:
                 headers["Idempotency-Key"] = key
             return session.request(method, self._url + path, headers=headers, timeout=30, **options)
 
-    def post(self, body: Mapping[str, Any], *, key: str = "") -> requests.Response:
-        """Ask for one Generation."""
-        return self.call("POST", "/api/v1/generations", key=key, json=body)
+    def post(self, body: Mapping[str, Any], *, key: str = "", path: str = "/api/v1/generations") -> requests.Response:
+        """Ask for one Generation, or, at another ``path``, for something else."""
+        return self.call("POST", path, key=key, json=body)
 
 
 @dataclass(slots=True)
 class Note:
-    """What a person was told about one request: the last answer, and what had come instead of one before."""
+    """What a person was told about one request: the last answer, and what had come instead of one before.
+
+    ``generation``: the id of what was accepted, a batch's too.
+    """
 
     wish: Wish
     copy: int
@@ -115,7 +118,7 @@ class Crowd:
     def _once(self, person: Person, note: Note, key: str) -> requests.Response | None:
         """One POST; None when its answer says nothing (or none came): then it is made again."""
         try:
-            reply = person.post(note.wish.body, key=key)
+            reply = person.post(note.wish.body, key=key, path=note.wish.path)
         except requests.RequestException as error:
             note.unanswered[type(error).__name__] += 1
             return None

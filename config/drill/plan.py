@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from config.drill.forms import BAD_DAY, Form, Kind
+from config.drill.forms import BAD_DAY, BATCH, Form, Kind
 
 VIDEO_SHARE = 0.2
+BATCHES_FROM = 1_000_000
+"""What the numbers of batches begin with."""
 WORKERS = ("worker-dispatch", "worker-poll", "worker-collect", "worker-maintenance")
 LOST = "[[fault:accept_then_drop]] [[fault:lost_callback]]"
 # These last: they begin sooner, so that they are over when the others are.
@@ -18,13 +20,22 @@ LASTING = frozenset({Kind.ROLLING_RESTART, Kind.CHILDREN_STOPPED})
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One thing that a person asks for, ``copies`` times at the same moment, ``at`` seconds after the beginning."""
+    """One thing that a person asks for, ``copies`` times at the same moment, ``at`` seconds after the beginning.
+
+    With ``items`` it is a batch of so many.
+    """
 
     number: int
     person: int
     at: float
     body: dict[str, Any]
     copies: int = 1
+    items: int = 0
+
+    @property
+    def path(self) -> str:
+        """Where it is asked for."""
+        return "/api/v1/batches" if self.items else "/api/v1/generations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,30 @@ def wishes(form: Form, seed: int) -> list[Wish]:
         )
         for number in numbers
     ]
+
+
+def batches(form: Form, seed: int, poses: Sequence[Sequence[int]]) -> list[Wish]:
+    """All batches in the order of their times. ``poses``: each person's library items, by their ids."""
+    rng = random.Random(f"batches {form.name} {seed}")
+    _items, variations = BATCH
+    made = []
+    for number in range(form.batches):
+        person = rng.randrange(form.people)
+        prompt = f"drill {seed}, batch {number}"
+        made.append(
+            Wish(
+                number=BATCHES_FROM + number,
+                person=person,
+                at=form.seconds * (number + rng.random()) / form.batches,
+                body={
+                    **picture(prompt),
+                    "mode": "gallery",
+                    "items": [{"library_item": pose, "variations": variations} for pose in poses[person]],
+                },
+                items=len(poses[person]) * variations,
+            )
+        )
+    return made
 
 
 def marker(fault: str) -> str:

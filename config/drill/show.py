@@ -34,12 +34,18 @@ def as_dict(facts: Facts, *, seed: int, seconds: float) -> dict[str, Any]:
             "asked_again_after": dict(sorted(unanswered.items())),
         },
         "generations": {
-            "accepted": len({note.generation for note in notes if note.accepted}),
+            "accepted": len({note.generation for note in notes if note.accepted and not note.wish.items}),
+            "in_batches": sum(bool(work.batch) for work in books.works.values()),
             "by_status": dict(sorted(Counter(work.status for work in books.works.values()).items())),
             "failed_by_code": dict(
                 sorted(Counter(work.code for work in books.works.values() if work.status == "failed").items())
             ),
             "lost": len(judge.lost(facts)),
+        },
+        "batches": {
+            "accepted": sum(note.accepted for note in notes if note.wish.items),
+            "items": sum(batch.items for batch in books.batches.values()),
+            "closed": sum(batch.closed for batch in books.batches.values()),
         },
         "attempts": {
             "made": len(books.attempts),
@@ -84,6 +90,11 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"             asked again after: {_counts(requests['asked_again_after'])}"
     yield f"Generations  {works['accepted']} accepted: {_counts(works['by_status'])}; lost: {works['lost']}"
     yield f"             failed for: {_counts(works['failed_by_code'])}"
+    batches = report["batches"]
+    yield (
+        f"Batches      {batches['accepted']} accepted with {batches['items']} items, for which {works['in_batches']} "
+        f"generations were made; closed: {batches['closed']}"
+    )
     yield (
         f"Attempts     {attempts['made']}, of which {attempts['submitted']} were submitted, each at most "
         f"{attempts['most_posts_for_one']} x; {attempts['paid']} paid; leaked slots: {attempts['leaked_slots']}"

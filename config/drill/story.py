@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 import tempfile
 import time
@@ -17,15 +18,15 @@ from accounts import credits
 from accounts.models import Price
 from config.console import Console
 from config.drill import books, plan, show, witness
-from config.drill.forms import BAD_DAY, Form
+from config.drill.forms import BAD_DAY, BATCH, Form
 from config.drill.house import AWAY, House, Layout
 from config.drill.judge import Facts
 from config.drill.memory import Scales
-from config.drill.people import Crowd
+from config.drill.people import Crowd, Person
 from config.drill.servers import GivenPostgres, GivenValkey
 from config.drill.strikes import Striker, not_possible
 from generations.lifecycle import Operation
-from generations.models import Generation
+from generations.models import Generation, LibraryItem
 from generations.reports import audit
 
 PRICES = {("modelslab", Operation.TEXT_TO_IMAGE): 3, ("pixverse", Operation.TEXT_TO_VIDEO): 7}
@@ -93,6 +94,7 @@ class Drill:
         self._started = time.monotonic()
         self._told = self._weighed = 0.0
         self._ended = 0
+        self._planned = form.generations + form.batches * math.prod(BATCH)
 
     def run(self) -> dict[str, Any]:
         """Ask and strike, then wait for the end of all, then look."""
@@ -114,7 +116,10 @@ class Drill:
 
     def _storm(self) -> None:
         """Everything of the plan at its time."""
-        wishes = plan.wishes(self.form, self.seed)
+        poses = [self._poses(person) for person in self.crowd.people]
+        wishes = sorted(
+            [*plan.wishes(self.form, self.seed), *plan.batches(self.form, self.seed, poses)], key=lambda wish: wish.at
+        )
         strikes = [one for one in plan.strikes(self.form, self.seed) if one.kind not in self.spared]
         while wishes or strikes:
             gone = self._gone()
@@ -124,6 +129,12 @@ class Drill:
                 self.striker.launch(strikes.pop(0))
             self._step()
         self._until(lambda: not self.crowd.waiting(), self.form.patience)
+
+    def _poses(self, person: Person) -> list[int]:
+        """New items for the person's library."""
+        words = ("arms raised", "on one knee", "looking back", "in mid-air")[: BATCH[0]]
+        rows = [LibraryItem(owner=person.user, name=pose, category="pose", prompt=pose) for pose in words]
+        return [row.pk for row in LibraryItem.objects.bulk_create(rows)]
 
     def _top_up(self) -> None:
         """Faults of the sandbox that chance has left out are asked for by name."""
@@ -183,11 +194,11 @@ class Drill:
             connection.close()
         asked, strikes = len(self.crowd.notes), len(self.striker.made)
         text = (
-            f"{int(gone) // 60}:{int(gone) % 60:02}  {asked} requests, {self._ended} of {self.form.generations} ended, "
+            f"{int(gone) // 60}:{int(gone) % 60:02}  {asked} requests, {self._ended} of {self._planned} ended, "
             f"{strikes} of {sum(self.form.strikes.values())} strikes, {self.striker.under_way()} not over"
         )
         if self.console.live:
-            share = min(1.0, self._ended / self.form.generations)
+            share = min(1.0, self._ended / self._planned)
             self.console.doing("█" * round(share * 24) + "░" * (24 - round(share * 24)) + " " + text)
         elif gone - self._told > TELL_SECONDS:
             self._told = gone

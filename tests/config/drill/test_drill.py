@@ -32,7 +32,9 @@ def test_loses_nothing_pays_nothing_twice_and_leaves_nothing_hanging_when_everyt
     assert (report["ok"], ran.returncode) == (True, 0)
 
     assert report["generations"]["accepted"] >= SHORT.generations
-    assert sum(report["generations"]["by_status"].values()) == report["generations"]["accepted"]
+    works = report["generations"]
+    assert sum(works["by_status"].values()) == works["accepted"] + works["in_batches"]
+    assert report["batches"] == {"accepted": SHORT.batches, "items": SHORT.batches * 8, "closed": SHORT.batches}
     assert set(report["generations"]["by_status"]) == {"completed", "failed"}
     assert report["generations"]["lost"] == 0
     assert report["requests"]["answered_by_another"] > 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from config.drill import show
-from config.drill.books import Attempt, Books, Work
+from config.drill.books import Attempt, Books, Collection, Work
 from config.drill.forms import BAD_DAY, SHORT, WORDS, Kind
 from config.drill.judge import Facts, Unknowns, lost, problems, unknowns
 from config.drill.memory import Size
@@ -70,6 +70,19 @@ def books(facts: Facts, *, works: dict[str, Work] | None = None, attempts: dict[
         facts.books,
         works={**facts.books.works, **(works or {})},
         attempts={**facts.books.attempts, **(attempts or {})},
+    )
+    return replace(facts, books=changed)
+
+
+def batch(items: int = 1, keys: int = 1, *, closed: bool = True) -> Facts:
+    """The same with a batch of one, which was made as ``d``."""
+    wish = Wish(9, 0, 0.0, {}, items=1)
+    facts = heard(good(), Note(wish, 0, 202, "B"))
+    changed = replace(
+        facts.books,
+        works={**facts.books.works, "d": work("d", batch="B")},
+        batches={"B": Collection(items, keys, closed)},
+        purses={1: (91, 0)},
     )
     return replace(facts, books=changed)
 
@@ -226,3 +239,26 @@ def test_tells_it_as_json_and_in_words() -> None:
     broken = "\n".join(show.lines(show.as_dict(purse(good(), 91, 3), seed=7, seconds=61)))
     assert "NOT WELL  User 1 has -3 credits" in broken
     assert "1 things are not well." in broken
+
+
+def test_is_content_with_a_batch_that_is_whole_and_closed() -> None:
+    assert problems(batch()) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (batch(items=2), "has 2 items with 1 keys instead of 1"),
+        (batch(keys=0), "has 1 items with 0 keys instead of 1"),
+        (batch(closed=False), "is over and not closed"),
+        (replace(batch(), books=replace(batch().books, batches={})), "was accepted and is not there"),
+        (replace(batch(), notes=good().notes), "batches are there that nobody was told of"),
+    ],
+)
+def test_says_what_is_not_well_with_a_batch(facts: Facts, says: str) -> None:
+    assert any(says in problem for problem in problems(facts))
+
+
+def test_finds_a_batchs_generation_that_has_not_ended() -> None:
+    facts = books(batch(), works={"d": work("d", "pending", batch="B")})
+    assert lost(facts) == ["d"]
