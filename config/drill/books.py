@@ -96,7 +96,7 @@ def read() -> Books:
         attempts={
             str(row[0]): Attempt(str(row[0]), str(row[1]), *row[2:4], row[4] is not None, *row[5:]) for row in attempts
         },
-        batches={str(batch.pk): Collection(batch.number, batch.keys, batch.closed_at is not None) for batch in batches},
+        batches={str(pk): Collection(items, keys, closed_at is not None) for pk, closed_at, items, keys in batches},
         purses={purse.user_id: (purse.available, purse.held) for purse in Wallet.objects.all()},
     )
 
