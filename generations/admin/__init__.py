@@ -3,6 +3,7 @@
 from generations.admin import (
     account,
     balances,
+    batch,
     code_override,
     dead_letter,
     generation,
@@ -19,6 +20,7 @@ from generations.admin import (
 __all__ = [
     "account",
     "balances",
+    "batch",
     "code_override",
     "dead_letter",
     "generation",

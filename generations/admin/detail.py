@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from accounts.admin.words import NOTHING, ago, amount, pretty_json, span
 from accounts.models import LedgerEntry
 from generations.admin.actions import legal
+from generations.admin.batch import batch_link
 from generations.admin.history import STATE_TONES, generation_link
 from generations.admin.rows import STATUS_TONES, reason_of
 from generations.lifecycle import State, Status
@@ -241,4 +242,6 @@ def _links(generation: Generation) -> list[tuple[str, list[SafeString]]]:
         ("Led to", generation.children.order_by("pk").values_list("pk", flat=True)[:20]),
     )
     found = [(title, [generation_link(pk) for pk in pks]) for title, pks in related]
+    items = generation.batch_items.select_related("batch").order_by("pk")[:20]
+    found.append(("In the batch", [batch_link(item) for item in items]))
     return [(title, links) for title, links in found if links]

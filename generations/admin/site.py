@@ -17,6 +17,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Work",
         (
             ("Generations", "photo_library", "generations.generation"),
+            ("Batches", "grid_view", "generations.batch"),
             ("Attempts", "send", "generations.submission"),
             ("Unknown outcomes", "help", "generations.unknownoutcome"),
             ("Dead letters", "unsubscribe", "generations.deadletter"),
@@ -57,6 +58,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Machinery",
         (
             ("Events", "timeline", "generations.event"),
+            ("Batch items", "view_list", "generations.batchitem"),
             ("Inputs", "input", "generations.generationinput"),
             ("Account refusals", "block", "generations.accountexclusion"),
             ("Idempotency keys", "fingerprint", "generations.idempotencykey"),
