@@ -58,7 +58,7 @@ def completed(house: House, person: Person, told: dict[str, Any]) -> None:
     house.wait_for_the_end()
 
 
-def test_goes_on_with_the_other_seven_when_a_worker_is_killed_mid_batch(house: House) -> None:
+def test_worker_killed_mid_batch(house: House) -> None:
     """Requirement 31: of 12, with 5 done, exactly 7 are made; each is asked for once."""
     house.account("modelslab", limit=1)
     person = rich(house.person())
@@ -85,7 +85,7 @@ def test_goes_on_with_the_other_seven_when_a_worker_is_killed_mid_batch(house: H
     assert audit.run(files=True) == []
 
 
-def test_makes_two_users_batches_side_by_side_and_settles_each_ones_own(house: House) -> None:
+def test_two_workers_on_two_users_batches(house: House) -> None:
     for limit in (3, 2):
         house.account("modelslab", limit=limit)
     people = [rich(house.person()) for _ in range(2)]
