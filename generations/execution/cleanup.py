@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from django.contrib.sessions.models import Session
 from django.db import DatabaseError, models, transaction
-from django.db.models import Exists, OuterRef, ProtectedError
+from django.db.models import Exists, OuterRef, ProtectedError, Q
 from django.db.models.functions import Now
 from knox.models import AuthToken
 
@@ -19,6 +19,8 @@ from generations.conf import limits
 from generations.execution.orphans import Swept, sweep
 from generations.lifecycle import ENDED, OPEN
 from generations.models import (
+    Batch,
+    BatchItem,
     CallbackNonce,
     Generation,
     GenerationInput,
@@ -41,8 +43,9 @@ class Cleaned:
 
     dry_run: bool
     generations: int = 0
+    batches: int = 0
     kept_generations: int = 0
-    """Old enough, but another one is made from their result, or the row was in use."""
+    """Old enough, but another one is made from their result, a batch shows them, or the row was in use."""
     idempotency_keys: int = 0
     callback_nonces: int = 0
     webhook_deliveries: int = 0
@@ -65,9 +68,9 @@ def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] =
 
     Args:
         dry_run: only count.
-        days: also Generations that ended longer ago, with all that belongs to them (their files become orphans and
-            go after ``orphan_hours``, unless something else has the same bytes). Their ledger entries stay. Without
-            it no Generation is removed.
+        days: also batches that were closed longer ago, and Generations that ended longer ago, with all that belongs
+            to them (their files become orphans and go after ``orphan_hours``, unless something else has the same
+            bytes). Their ledger entries stay. Without it none is removed.
         statuses: of those, only the ones that ended so; empty for all that have ended.
 
     Raises:
@@ -78,6 +81,7 @@ def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] =
         raise ValueError(f"Only ended ones can be removed, by an age of 0 days or more; not {sorted(unknown) or days}.")
     cleaned = Cleaned(dry_run=dry_run)
     if days is not None:
+        cleaned.batches = _expired(_old_batches(timedelta(days=days), database_now()), dry_run=dry_run)
         _generations(cleaned, timedelta(days=days), statuses or [str(status) for status in ENDED])
     cleaned.idempotency_keys = _expired(IdempotencyKey.objects.filter(expires_at__lte=Now()), dry_run=dry_run)
     cleaned.callback_nonces = _expired(CallbackNonce.objects.filter(expires_at__lte=Now()), dry_run=dry_run)
@@ -115,18 +119,26 @@ def _deliveries(*, dry_run: bool) -> int:
 
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
-    """Ended long ago, no attempt open, no incident unseen, no webhook to send, and nothing made from their result."""
+    """Ended long ago, no attempt open, no incident unseen, no webhook to send, nothing made from their result, and
+    shown by no batch."""
     own = Submission.objects.filter(generation=OuterRef("pk"))
     used = GenerationInput.objects.filter(asset__submission__generation=OuterRef("pk")).exclude(
         generation=OuterRef("pk")
     )
+    shown = BatchItem.objects.filter(~Q(batch__in=_old_batches(age, now)), generation=OuterRef("pk"))
     return (
         Generation.objects.filter(completed_at__lt=now - age, status__in=statuses)
         .exclude(Exists(own.filter(state__in=OPEN)))
         .exclude(Exists(Incident.objects.filter(generation=OuterRef("pk"), seen_at=None)))
         .exclude(Exists(WebhookDelivery.objects.filter(generation=OuterRef("pk"), state=WebhookDelivery.State.PENDING)))
         .exclude(Exists(used))
+        .exclude(Exists(shown))
     )
+
+
+def _old_batches(age: timedelta, now: datetime) -> models.QuerySet[Batch]:
+    """Closed for longer than that."""
+    return Batch.objects.filter(closed_at__lt=now - age)
 
 
 def _generations(cleaned: Cleaned, age: timedelta, statuses: Collection[str]) -> None:

@@ -23,7 +23,8 @@ T = TypeVar("T")
 TABLES = (
     "generations_incident", "generations_accountexclusion", "generations_event", "generations_idempotencykey",
     "generations_generationinput", "generations_asset", "generations_submission", "generations_generation",
-    "generations_heldback", "generations_switch", "generations_switchchange", "generations_providersetting",
+    "generations_batchitem", "generations_batch", "generations_heldback", "generations_switch",
+    "generations_switchchange", "generations_providersetting",
     "generations_codeoverride", "accounts_ledgerentry", "accounts_price", "accounts_wallet", "accounts_usercap",
     "accounts_account", "auth_user",
 )  # fmt: skip

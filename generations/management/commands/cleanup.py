@@ -54,6 +54,7 @@ class Command(BaseCommand):
             return
         files = cleaned.files
         rows: list[tuple[str, int]] = [
+            ("batches", cleaned.batches),
             ("expired idempotency keys", cleaned.idempotency_keys),
             ("old nonces of callbacks", cleaned.callback_nonces),
             ("old webhook deliveries", cleaned.webhook_deliveries),
@@ -77,7 +78,8 @@ class Command(BaseCommand):
         if cleaned.kept_generations:
             self.stdout.write(
                 f"{cleaned.kept_generations} generations are old enough and stay: an attempt of theirs is open, an "
-                "incident was not looked at, a webhook is to be sent, or something was made from their result."
+                "incident was not looked at, a webhook is to be sent, a batch shows them, or something was made from "
+                "their result."
             )
         if cleaned.dry_run:
             self.stdout.write("Nothing was changed.")

@@ -23,6 +23,7 @@ from generations.execution import cleanup, orphans
 from generations.lifecycle import State, Status
 from generations.models import (
     Asset,
+    Batch,
     Event,
     Generation,
     GenerationInput,
@@ -34,6 +35,7 @@ from generations.models import (
 )
 from tests.factories import (
     AssetFactory,
+    BatchItemFactory,
     GenerationFactory,
     GenerationInputFactory,
     SubmissionFactory,
@@ -135,6 +137,22 @@ class TestRows:
         WebhookDelivery.objects.filter(pk=old.pk).update(ended_at=timezone.now() - timedelta(days=1.1))
         assert cleanup.run(dry_run=False).webhook_deliveries == 1
         assert list(WebhookDelivery.objects.all()) == [young]
+
+    def test_removes_batches_that_were_closed_long_ago_and_what_answered_them(self) -> None:
+        long_ago = timezone.now() - timedelta(days=40)
+        ended = {"generation__status": Status.FAILED, "generation__completed_at": long_ago}
+        old = BatchItemFactory.create(batch__closed_at=long_ago, **ended)
+        shown = BatchItemFactory.create(batch__closed_at=timezone.now(), **ended)
+        shared = BatchItemFactory.create(batch__closed_at=long_ago, generation=shown.generation, reused=True)
+
+        counted = cleanup.run(dry_run=True, days=30, files=False)
+        cleaned = cleanup.run(dry_run=False, days=30, files=False)
+
+        assert (counted.batches, counted.generations) == (cleaned.batches, cleaned.generations) == (2, 1)
+        assert Batch.objects.get().pk == shown.batch_id
+        assert Generation.objects.get().pk == shown.generation_id == shared.generation_id
+        assert cleaned.kept_generations == 1
+        assert old.pk != shared.pk
 
     def test_removes_no_generation_unless_it_is_asked_to(self) -> None:
         ended(1000)
