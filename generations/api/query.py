@@ -54,6 +54,14 @@ def slug(query: QueryDict, name: str) -> str | None:
     return text
 
 
+def text(query: QueryDict, name: str, *, longest: int = 200) -> str | None:
+    """Words of a person's."""
+    given = query.get(name)
+    if given is not None and (len(given) > longest or "\x00" in given):
+        raise _invalid(name, f"It must be a text of at most {longest} characters.")
+    return given
+
+
 def identifier(query: QueryDict, name: str) -> UUID | None:
     """An id."""
     text = query.get(name)

@@ -28,6 +28,14 @@ from generations.api.views.generations import (
     RetryView,
     TimelineView,
 )
+from generations.api.views.prompts import (
+    PromptCompareView,
+    PromptListView,
+    PromptResultsView,
+    PromptVersionListView,
+    PromptVersionView,
+    PromptView,
+)
 from generations.api.views.providers import ProviderListView
 from generations.api.views.switches import SwitchChangeListView, SwitchListView, SwitchView
 from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
@@ -71,6 +79,12 @@ urlpatterns = [
         name="batch-regenerate",
     ),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
+    path("v1/prompts", PromptListView.as_view(), name="prompts"),
+    path("v1/prompts/compare", PromptCompareView.as_view(), name="prompt-compare"),
+    path("v1/prompts/versions/<uuid:version_id>", PromptVersionView.as_view(), name="prompt-version"),
+    path("v1/prompts/versions/<uuid:version_id>/generations", PromptResultsView.as_view(), name="prompt-results"),
+    path("v1/prompts/<uuid:prompt_id>", PromptView.as_view(), name="prompt"),
+    path("v1/prompts/<uuid:prompt_id>/versions", PromptVersionListView.as_view(), name="prompt-versions"),
     path("v1/credits", CreditsView.as_view(), name="credits"),
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
     path("v1/dead-letters", GroupListView.as_view(), name="dead-letters"),
