@@ -56,10 +56,16 @@ def slug(query: QueryDict, name: str) -> str | None:
 
 def text(query: QueryDict, name: str, *, longest: int = 200) -> str | None:
     """Words of a person's."""
-    given = query.get(name)
-    if given is not None and (len(given) > longest or "\x00" in given):
+    found = texts(query, name, longest=longest)
+    return found[-1] if found else None
+
+
+def texts(query: QueryDict, name: str, *, longest: int = 200) -> list[str]:
+    """The same for a parameter that may be repeated."""
+    found = query.getlist(name)
+    if any(len(given) > longest or "\x00" in given for given in found):
         raise _invalid(name, f"It must be a text of at most {longest} characters.")
-    return given
+    return found
 
 
 def identifier(query: QueryDict, name: str) -> UUID | None:

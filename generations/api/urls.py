@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import IntConverter
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from generations.api.views.assets import AssetListView, AssetView
@@ -28,6 +29,13 @@ from generations.api.views.generations import (
     RetryView,
     TimelineView,
 )
+from generations.api.views.library import (
+    DownloadView,
+    FavouriteView,
+    LibraryItemView,
+    LibraryListView,
+    LibraryUploadView,
+)
 from generations.api.views.prompts import (
     PromptCompareView,
     PromptListView,
@@ -52,6 +60,15 @@ from generations.api.views.webhooks import (
 )
 
 app_name = "api"
+
+
+class NumberConverter(IntConverter):
+    """An id that is counted; one that no table can hold is at no address."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_converter(NumberConverter, "number")
 
 urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
@@ -79,6 +96,11 @@ urlpatterns = [
         name="batch-regenerate",
     ),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
+    path("v1/library", LibraryListView.as_view(), name="library"),
+    path("v1/library/upload", LibraryUploadView.as_view(), name="library-upload"),
+    path("v1/library/<number:item_id>", LibraryItemView.as_view(), name="library-item"),
+    path("v1/library/<number:item_id>/favourite", FavouriteView.as_view(), name="library-favourite"),
+    path("v1/library/<number:item_id>/download", DownloadView.as_view(), name="library-download"),
     path("v1/prompts", PromptListView.as_view(), name="prompts"),
     path("v1/prompts/compare", PromptCompareView.as_view(), name="prompt-compare"),
     path("v1/prompts/versions/<uuid:version_id>", PromptVersionView.as_view(), name="prompt-version"),

@@ -24,6 +24,7 @@ from generations.models import (
     GenerationInput,
     IdempotencyKey,
     Incident,
+    LibraryItem,
     Submission,
     WebhookDelivery,
     WebhookEndpoint,
@@ -42,7 +43,7 @@ class Cleaned:
     dry_run: bool
     generations: int = 0
     kept_generations: int = 0
-    """Old enough, but another one is made from their result, or the row was in use."""
+    """Old enough, but another one is made from their result, it is in a library, or the row was in use."""
     idempotency_keys: int = 0
     callback_nonces: int = 0
     webhook_deliveries: int = 0
@@ -115,7 +116,8 @@ def _deliveries(*, dry_run: bool) -> int:
 
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
-    """Ended long ago, no attempt open, no incident unseen, no webhook to send, and nothing made from their result."""
+    """Ended long ago, no attempt open, no incident unseen, no webhook to send; their result is in nobody's library, and
+    nothing was made from it."""
     own = Submission.objects.filter(generation=OuterRef("pk"))
     used = GenerationInput.objects.filter(asset__submission__generation=OuterRef("pk")).exclude(
         generation=OuterRef("pk")
@@ -125,6 +127,7 @@ def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> mode
         .exclude(Exists(own.filter(state__in=OPEN)))
         .exclude(Exists(Incident.objects.filter(generation=OuterRef("pk"), seen_at=None)))
         .exclude(Exists(WebhookDelivery.objects.filter(generation=OuterRef("pk"), state=WebhookDelivery.State.PENDING)))
+        .exclude(Exists(LibraryItem.objects.filter(picture__submission__generation=OuterRef("pk"))))
         .exclude(Exists(used))
     )
 
