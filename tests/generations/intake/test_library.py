@@ -84,8 +84,9 @@ def test_likes_once_however_often_at_once_and_never_what_is_gone(user: User) -> 
     assert [type(one) for one in found] == [LibraryItem] * 4, found
     assert LibraryFavourite.objects.count() == 1
 
-    likes: list[Callable[[], object]] = [partial(library.like, user.pk, item.pk, liked=True)] * 3
-    ends = together([*likes, partial(library.remove, item.pk, user.pk)])
+    calls: list[Callable[[], object]] = [partial(library.like, user.pk, item.pk, liked=True)] * 3
+    calls.append(partial(library.remove, item.pk, user.pk))
+    ends = together(calls)
     assert {type(one) for one in ends} <= {LibraryItem, NotFound, type(None)}, ends
     assert not LibraryFavourite.objects.exists()
 
