@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from django.contrib import admin, messages
@@ -19,7 +20,7 @@ from accounts.admin.words import ago
 from generations.admin.history import picture_of
 from generations.admin.library_form import ItemForm, UploadForm
 from generations.intake import library
-from generations.intake.errors import Refusal
+from generations.intake.errors import NotFound, Refusal
 from generations.intake.inputs import store_upload
 from generations.models import LibraryFavourite, LibraryItem
 from generations.reports.library import Counts, counts
@@ -178,7 +179,8 @@ class LibraryItemAdmin(HistoryAdmin[LibraryItem]):
 
     def delete_model(self, request: HttpRequest, obj: LibraryItem) -> None:
         """As everybody deletes one."""
-        library.remove(obj.pk, None)
+        with suppress(NotFound):  # somebody else was quicker
+            library.remove(obj.pk, None)
 
 
 @admin.register(LibraryFavourite)

@@ -93,6 +93,8 @@ class PromptVersionAdmin(CountedAdmin):
     search_fields = ("prompt__name__istartswith",)
     search_help_text = "The beginning of a prompt's name"
     actions = ("compare_selected",)
+    fields = ("created_at",)
+    readonly_fields = ("created_at",)
     change_form_outer_before_template = "admin/generations/promptversion/panel.html"
 
     def decorate(self, rows: list[PromptVersion]) -> None:
