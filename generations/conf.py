@@ -114,6 +114,8 @@ class Limits:
     """Most variations of a text in a batch."""
     max_output_bytes: int = 2 * 1024**3
     max_input_bytes: int = 100 * 1024**2
+    library_upload_bytes: int = 256 * 1024**2
+    """All pictures together that are uploaded to the library at once."""
     signed_url_seconds: float = 3600
     """How long a link to an Asset's content answers."""
     orphan_hours: float = 24

@@ -11,10 +11,11 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.admin.words import amount, span
-from generations.admin.history import generation_link, picture_of
+from generations.admin.history import generation_link
 from generations.admin.rows import WAIT_WORDS
+from generations.admin.tiles import tiles
 from generations.lifecycle import Status
-from generations.models import Asset, Generation
+from generations.models import Generation
 from generations.reports.capacity import Condition
 from generations.reports.overview import overview
 
@@ -44,23 +45,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def latest() -> list[dict[str, Any]]:
     """The newest results, as pictures with what they are of. Two queries: the newest completed, then their files."""
-    newest = list(Generation.objects.filter(status=Status.COMPLETED).order_by("-pk").only("params")[:LATEST])
-    assets = (
-        Asset.objects.filter(submission__generation__in=[row.pk for row in newest], role=Asset.Role.OUTPUT)
-        .select_related("submission")
-        .defer("submission__request", "submission__response", "submission__outputs")
-        .order_by("-index")
-    )
-    first = {asset.submission.generation_id: asset for asset in assets if asset.submission}
-    return [
-        {
-            "url": reverse("admin:generations_generation_change", args=[row.pk]),
-            "picture": picture_of(first[row.pk], "dr-tile"),
-            "prompt": row.prompt or "(no prompt)",
-        }
-        for row in newest
-        if row.pk in first
-    ]
+    newest = Generation.objects.filter(status=Status.COMPLETED).order_by("-pk").only("params")
+    return tiles(list(newest[:LATEST]))
 
 
 def _counts(seen: dict[str, Any]) -> list[dict[str, Any]]:

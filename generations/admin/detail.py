@@ -14,6 +14,7 @@ from accounts.models import LedgerEntry
 from generations.admin.actions import legal
 from generations.admin.batch import batch_link
 from generations.admin.history import STATE_TONES, generation_link
+from generations.admin.prompt import version_link
 from generations.admin.rows import STATUS_TONES, reason_of
 from generations.lifecycle import State, Status
 from generations.models import Asset, Generation, Submission
@@ -244,4 +245,6 @@ def _links(generation: Generation) -> list[tuple[str, list[SafeString]]]:
     found = [(title, [generation_link(pk) for pk in pks]) for title, pks in related]
     items = generation.batch_items.select_related("batch").order_by("pk")[:20]
     found.append(("In the batch", [batch_link(item) for item in items]))
+    if (version := generation.prompt_version) is not None:
+        found.append(("Prompt", [version_link(version)]))
     return [(title, links) for title, links in found if links]

@@ -27,6 +27,14 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
+        "Studio",
+        (
+            ("Library", "photo_album", "generations.libraryitem"),
+            ("Prompts", "edit_note", "generations.prompt"),
+            ("Prompt versions", "history_edu", "generations.promptversion"),
+        ),
+    ),
+    (
         "Providers and credits",
         (
             ("Accounts", "key", "accounts.account"),
@@ -65,6 +73,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Callback nonces", "tag", "generations.callbacknonce"),
             ("Webhook tries", "history", "generations.webhookattempt"),
             ("Webhook secrets", "lock", "generations.webhooksecret"),
+            ("Favourites", "favorite", "generations.libraryfavourite"),
             ("Heartbeats", "ecg_heart", "generations.heartbeat"),
             ("Held back", "front_hand", "generations.heldback"),
             ("Periodic tasks", "schedule", "django_celery_beat.periodictask"),

@@ -326,6 +326,7 @@ class ProblemAnswer(Answer):
     balance: int | None = Field(default=None, description="402: what you have.")
     required: int | None = Field(default=None, description="402: what it costs.")
     operation_type: str | None = Field(default=None, description="402.")
+    variables: list[str] | None = Field(default=None, description="missing_variables, unknown_variables: which.")
     cap: str | None = Field(default=None, description="user_cap_reached: max_queued or max_per_day.")
     limit: int | None = Field(default=None, description="user_cap_reached: what the cap allows.")
     used: int | None = Field(default=None, description="user_cap_reached: what you have.")

@@ -54,6 +54,20 @@ def slug(query: QueryDict, name: str) -> str | None:
     return text
 
 
+def text(query: QueryDict, name: str, *, longest: int = 200) -> str | None:
+    """Words of a person's."""
+    found = texts(query, name, longest=longest)
+    return found[-1] if found else None
+
+
+def texts(query: QueryDict, name: str, *, longest: int = 200) -> list[str]:
+    """The same for a parameter that may be repeated."""
+    found = query.getlist(name)
+    if any(len(given) > longest or "\x00" in given for given in found):
+        raise _invalid(name, f"It must be a text of at most {longest} characters.")
+    return found
+
+
 def identifier(query: QueryDict, name: str) -> UUID | None:
     """An id."""
     text = query.get(name)

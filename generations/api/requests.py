@@ -105,6 +105,15 @@ class GenerationRequest(Body):
     scheduled_at: Moment | None = Field(default=None, description="Not before this time, within the next year.")
     account: Id | None = Field(default=None, description="Only on this provider account.")
     parent: Id | None = Field(default=None, description="The generation of yours that this one continues.")
+    prompt_version: Id | None = Field(
+        default=None, description="A version of a prompt of yours; its text is params' prompt, which is then left out."
+    )
+    variables: dict[str, str] = Field(
+        default={},
+        max_length=50,
+        description="A text for each variable of the prompt_version; all of them, and no others.",
+        examples=[{"style": "watercolour"}],
+    )
     webhook_url: str | None = Field(
         default=None,
         max_length=LONGEST_URL,
@@ -129,6 +138,8 @@ class GenerationRequest(Body):
             scheduled_at=self.scheduled_at,
             account_id=self.account,
             parent_id=self.parent,
+            prompt_version_id=self.prompt_version,
+            variables=self.variables,
             webhook_url=self.webhook_url,
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import IntConverter
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from generations.api.views.assets import AssetListView, AssetView
@@ -28,6 +29,21 @@ from generations.api.views.generations import (
     RetryView,
     TimelineView,
 )
+from generations.api.views.library import (
+    DownloadView,
+    FavouriteView,
+    LibraryItemView,
+    LibraryListView,
+    LibraryUploadView,
+)
+from generations.api.views.prompts import (
+    PromptCompareView,
+    PromptListView,
+    PromptResultsView,
+    PromptVersionListView,
+    PromptVersionView,
+    PromptView,
+)
 from generations.api.views.providers import ProviderListView
 from generations.api.views.switches import SwitchChangeListView, SwitchListView, SwitchView
 from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
@@ -44,6 +60,15 @@ from generations.api.views.webhooks import (
 )
 
 app_name = "api"
+
+
+class NumberConverter(IntConverter):
+    """An id that is counted; one that no table can hold is at no address."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_converter(NumberConverter, "number")
 
 urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
@@ -71,6 +96,17 @@ urlpatterns = [
         name="batch-regenerate",
     ),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
+    path("v1/library", LibraryListView.as_view(), name="library"),
+    path("v1/library/upload", LibraryUploadView.as_view(), name="library-upload"),
+    path("v1/library/<number:item_id>", LibraryItemView.as_view(), name="library-item"),
+    path("v1/library/<number:item_id>/favourite", FavouriteView.as_view(), name="library-favourite"),
+    path("v1/library/<number:item_id>/download", DownloadView.as_view(), name="library-download"),
+    path("v1/prompts", PromptListView.as_view(), name="prompts"),
+    path("v1/prompts/compare", PromptCompareView.as_view(), name="prompt-compare"),
+    path("v1/prompts/versions/<uuid:version_id>", PromptVersionView.as_view(), name="prompt-version"),
+    path("v1/prompts/versions/<uuid:version_id>/generations", PromptResultsView.as_view(), name="prompt-results"),
+    path("v1/prompts/<uuid:prompt_id>", PromptView.as_view(), name="prompt"),
+    path("v1/prompts/<uuid:prompt_id>/versions", PromptVersionListView.as_view(), name="prompt-versions"),
     path("v1/credits", CreditsView.as_view(), name="credits"),
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
     path("v1/dead-letters", GroupListView.as_view(), name="dead-letters"),

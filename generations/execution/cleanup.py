@@ -26,6 +26,7 @@ from generations.models import (
     GenerationInput,
     IdempotencyKey,
     Incident,
+    LibraryItem,
     Submission,
     WebhookDelivery,
     WebhookEndpoint,
@@ -45,7 +46,7 @@ class Cleaned:
     generations: int = 0
     batches: int = 0
     kept_generations: int = 0
-    """Old enough, but another one is made from their result, a batch shows them, or the row was in use."""
+    """Old enough, but another one is made from their result, a batch or a library shows them, or the row was in use."""
     idempotency_keys: int = 0
     callback_nonces: int = 0
     webhook_deliveries: int = 0
@@ -119,8 +120,8 @@ def _deliveries(*, dry_run: bool) -> int:
 
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
-    """Ended long ago, no attempt open, no incident unseen, no webhook to send, nothing made from their result, and
-    shown by no batch."""
+    """Ended long ago, no attempt open, no incident unseen, no webhook to send; nothing was made from their result, and
+    no batch and no library shows it."""
     own = Submission.objects.filter(generation=OuterRef("pk"))
     used = GenerationInput.objects.filter(asset__submission__generation=OuterRef("pk")).exclude(
         generation=OuterRef("pk")
@@ -131,6 +132,7 @@ def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> mode
         .exclude(Exists(own.filter(state__in=OPEN)))
         .exclude(Exists(Incident.objects.filter(generation=OuterRef("pk"), seen_at=None)))
         .exclude(Exists(WebhookDelivery.objects.filter(generation=OuterRef("pk"), state=WebhookDelivery.State.PENDING)))
+        .exclude(Exists(LibraryItem.objects.filter(picture__submission__generation=OuterRef("pk"))))
         .exclude(Exists(used))
         .exclude(Exists(shown))
     )

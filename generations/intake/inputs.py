@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from uuid import UUID
 
 import structlog
@@ -99,11 +99,11 @@ def _check_roles(roles: Sequence[str], params: Params, where: str = "") -> None:
         raise Invalid("invalid_input", f"{where}{error.detail}", field="inputs") from error
 
 
-def store_upload(user_id: int, file: BinaryIO, *, name: str) -> Asset:
+def store_upload(user_id: int, file: BinaryIO, *, name: str, only: Literal["image"] | None = None) -> Asset:
     """Keep an uploaded file as an input Asset; the same bytes of the same user are the same Asset.
 
     Raises:
-        Invalid: too large, or no picture or video that can be used.
+        Invalid: too large, or no picture or video that can be used; with ``only``, or one of another kind.
         Conflict: ``try_again``: it could not be checked now.
         Unavailable: ``storage_unavailable``: our storage is full or down.
     """
@@ -117,7 +117,7 @@ def store_upload(user_id: int, file: BinaryIO, *, name: str) -> Asset:
                     raise Invalid("too_large", f"At most {limits().max_input_bytes // 1024**2} MB.", field="file")
                 digest.update(chunk)
                 copy.write(chunk)
-        return _keep(user_id, path, digest.hexdigest(), size, name, field="file")
+        return _keep(user_id, path, digest.hexdigest(), size, name, field="file", only=only)
 
 
 def fetched(user_id: int, url: str) -> Asset:
@@ -159,12 +159,14 @@ def storing() -> Iterator[None]:
         ) from error
 
 
-def _keep(user_id: int, path: Path, sha256: str, size: int, name: str, *, field: str) -> Asset:
+def _keep(user_id: int, path: Path, sha256: str, size: int, name: str, *, field: str, only: str | None = None) -> Asset:
     known = Asset.objects.of_user(user_id).filter(sha256=sha256).order_by("-id").first()
     if known is not None:
+        _check_kind(known.mime_type, only, field)
         return known
     try:
         info = media.inspect(path)
+        _check_kind(info.mime_type, only, field)
         picture = media.thumbnail(path, info)
     except media.UnusableMedia as error:
         raise Invalid("invalid_input", str(error), field=field) from error
@@ -185,3 +187,8 @@ def _keep(user_id: int, path: Path, sha256: str, size: int, name: str, *, field:
         duration=info.duration,
         name=name[:200],
     )
+
+
+def _check_kind(mime_type: str, only: str | None, field: str) -> None:
+    if only is not None and mime_type.partition("/")[0] != only:
+        raise Invalid("invalid_input", f"It must be an {only}; this is {mime_type}.", field=field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,9 +12,10 @@ from accounts import credits
 from accounts.models import Account
 from generations.fingerprint import fingerprint
 from generations.intake import switches, webhooks
-from generations.intake.errors import Conflict, KeyReused, NotFound
+from generations.intake.errors import Conflict, Invalid, KeyReused, NotFound
 from generations.intake.idempotency import Idempotency, KeyTaken, known
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
+from generations.intake.prompts import filled_in
 from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
 from generations.models import Generation, PromptVersion
@@ -36,6 +38,8 @@ class Request:
     account_id: UUID | None = None
     parent_id: UUID | None = None
     prompt_version_id: UUID | None = None
+    """Its text, with ``variables`` filled in, is params' prompt."""
+    variables: Mapping[str, str] = field(default_factory=dict)
     variation: int | None = None
     """Of a batch's item: requests that differ in it are different."""
     webhook_url: str | None = None
@@ -71,12 +75,12 @@ def prepare(user_id: int, request: Request) -> Prepared:
     Raises:
         Invalid, NotFound: as it says.
     """
-    params = validated_params(request.provider_id, request.operation_type, request.params)
+    version = prompt_version(user_id, request.prompt_version_id)
+    params = validated_params(request.provider_id, request.operation_type, params_with_prompt(request, version))
     if request.webhook_url is not None:
         webhooks.check_url(request.webhook_url, field="webhook_url")
     account = pinned_account(user_id, request.provider_id, request.account_id)
     parent = _parent(user_id, request.parent_id)
-    version = prompt_version(user_id, request.prompt_version_id)
     inputs = resolve(user_id, request.inputs, params)
     price = credits.price_of(request.provider_id, request.operation_type, params.model_name, params.output_count)
     return assemble(user_id, request, params, inputs, account=account, parent=parent, version=version, price=price)
@@ -154,6 +158,22 @@ def prompt_version(user_id: int, version_id: UUID | None) -> PromptVersion | Non
     return version
 
 
+def params_with_prompt(request: Request, version: PromptVersion | None) -> dict[str, Any]:
+    """A request's params, with the text of its prompt's version where it names one; ``raw_params`` stay as given.
+
+    Raises:
+        Invalid: ``prompt_given_twice``, ``missing_variables``, ``unknown_variables``, ``no_prompt_version``.
+    """
+    if version is None:
+        if request.variables:
+            raise Invalid("no_prompt_version", "Variables belong to a prompt_version; name one.", field="variables")
+        return request.params
+    if "prompt" in request.params:
+        detail = "The text comes from the prompt_version: leave the prompt out of params, or name no version."
+        raise Invalid("prompt_given_twice", detail, field="params.prompt")
+    return {**request.params, "prompt": filled_in(version, request.variables)}
+
+
 def _replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
     row = known(user_id, idempotency)
     if row is None:
@@ -172,4 +192,14 @@ def _parent(user_id: int, parent_id: UUID | None) -> Generation | None:
     return parent
 
 
-__all__ = ["Accepted", "Idempotency", "InputRef", "Prepared", "Request", "accept", "assemble", "prepare"]
+__all__ = [
+    "Accepted",
+    "Idempotency",
+    "InputRef",
+    "Prepared",
+    "Request",
+    "accept",
+    "assemble",
+    "params_with_prompt",
+    "prepare",
+]

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, Func, OuterRef, Q
 from django.db.models.functions import Now
 
 from generations.models.asset import Asset
+
+MOST_WORDS = 20
+_WORD = re.compile(r"[^\W_]+")
+
+
+class LibraryWords(Func):
+    """What an item is found by: the words of its name, category, prompt and tags (a function of our database)."""
+
+    function = "darkroom_library_words"
+    output_field = SearchVectorField()
 
 
 class LibraryItemQuerySet(models.QuerySet["LibraryItem"]):
@@ -19,6 +34,26 @@ class LibraryItemQuerySet(models.QuerySet["LibraryItem"]):
     def of_user(self, user_id: int) -> LibraryItemQuerySet:
         """What this user may change: his own."""
         return self.filter(owner_id=user_id)
+
+    def shared(self) -> LibraryItemQuerySet:
+        """What all users may use."""
+        return self.filter(owner=None)
+
+    def liked_by(self, user_id: int) -> LibraryItemQuerySet:
+        """This user's favourites."""
+        return self.filter(Exists(LibraryFavourite.objects.filter(item=OuterRef("pk"), user_id=user_id)))
+
+    def tagged(self, tags: Collection[str]) -> LibraryItemQuerySet:
+        """Those that have all of these tags."""
+        return self.filter(tags__contains=list(tags))
+
+    def matching(self, text: str) -> LibraryItemQuerySet:
+        """Those that have, for each word of the text, one that begins so in name, category, prompt or tags."""
+        words = _WORD.findall(text)[:MOST_WORDS]
+        if not words:
+            return self.none()
+        wanted = SearchQuery(" & ".join(f"'{word}':*" for word in words), search_type="raw", config="simple")
+        return self.alias(words=LibraryWords("name", "category", "prompt", "tags")).filter(words=wanted)
 
 
 class LibraryItem(models.Model):
@@ -40,6 +75,9 @@ class LibraryItem(models.Model):
     picture = models.ForeignKey(Asset, on_delete=models.PROTECT, null=True, blank=True, related_name="library_items")
     prompt = models.TextField(blank=True, help_text="What it is, in words for the provider.")
     tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    downloads = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False, help_text="How often its picture was asked for by the download link."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -55,6 +93,10 @@ class LibraryItem(models.Model):
             # the API: newest of a user or shared, with and without a category
             models.Index(fields=["owner", "-id"], name="library_item_of_owner"),
             models.Index(fields=["owner", "category", "-id"], name="library_item_of_category"),
+            # the API and the console: search
+            GinIndex(LibraryWords("name", "category", "prompt", "tags"), name="library_item_words"),
+            # the API: those with a tag
+            GinIndex(fields=["tags"], name="library_item_tags"),
         ]
 
     def __str__(self) -> str:

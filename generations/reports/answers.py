@@ -93,6 +93,7 @@ class GenerationAnswer(Answer):
     retry_of: UUID | None
     retries: list[UUID]
     parent: UUID | None
+    prompt_version: UUID | None = Field(description="The version of a prompt that params' prompt is the text of.")
     retry_count: int
     error_code: str | None
     error_message: str | None

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, QueryDict, UnreadablePostError
-from rest_framework.exceptions import ParseError
+from django.http import Http404
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from generations.api import body, docs, query
+from generations.api import docs, query, upload
 from generations.api.answers import AssetPage
-from generations.api.problems import Problem
 from generations.api.views.base import ApiView, answer, caller, here, plain
 from generations.conf import limits
 from generations.intake import inputs
 from generations.models import Asset
 from generations.reports import representation
 
-FORM_OVERHEAD = 64 * 1024
 LONGEST_NAME = 200
 
 
@@ -47,7 +43,7 @@ class AssetListView(ApiView):
     def post(self, given: Request) -> Response:
         """201 with the stored file; the same bytes give the same Asset."""
         http = plain(given)
-        file = _file(given, http)
+        file = _file(given)
         row = inputs.store_upload(caller(given).pk, cast("BinaryIO", file), name=(file.name or "")[-LONGEST_NAME:])
         told = representation.asset(here(given), row)
         return answer(told, 201, Location=http.build_absolute_uri(f"/api/v1/assets/{row.pk}"))
@@ -65,47 +61,15 @@ class AssetView(ApiView):
         return answer(representation.asset(here(given), row))
 
 
-def _file(given: Request, http: HttpRequest) -> UploadedFile[bytes]:
+def _file(given: Request) -> UploadedFile[bytes]:
     """The one part named ``file``.
 
     Raises:
         Problem: 413, 415, or 400 for any other form.
     """
-    body.check_length(http, limits().max_input_bytes + FORM_OVERHEAD)
-    body.check_headers(http, "multipart/form-data")
-    try:
-        # What is large is written to a temporary file meanwhile.
-        with inputs.storing():
-            sent = _form(given, http)
-    except ParseError:
-        raise _malformed("The form could not be read.") from None
-    form: dict[str, list[Any]] = dict(sent.lists()) if isinstance(sent, QueryDict) else {}
-    unknown = sorted(set(form) - {"file"})
-    if unknown:
-        raise _malformed(f"There is no field {unknown[0][:80]!r}; send one part named file.")
+    hint = "send one part named file"
+    form = upload.form(given, most_bytes=limits().max_input_bytes, known=frozenset({"file"}), hint=hint)
     files = form.get("file", [])
     if len(files) != 1 or not isinstance(files[0], UploadedFile):
-        raise _malformed("Send exactly one file, as the part named file.")
+        raise upload.malformed("Send exactly one file, as the part named file.")
     return files[0]
-
-
-def _form(given: Request, http: HttpRequest) -> Any:
-    """The parsed body.
-
-    Raises:
-        ParseError: it is none, or the client has broken off.
-        OSError: it could not be written to the disk; nothing of it is left there.
-    """
-    try:
-        return given.data
-    except UnreadablePostError as error:
-        raise ParseError from error
-    except OSError:
-        for handler in http.upload_handlers:
-            with suppress(OSError):  # closing writes what is left, and cannot either; it removes the file all the same
-                handler.upload_interrupted()
-        raise
-
-
-def _malformed(detail: str) -> Problem:
-    return Problem(400, "malformed_body", detail, errors=[{"field": "file", "message": detail}])
