@@ -5,9 +5,7 @@ from __future__ import annotations
 from drf_spectacular.utils import OpenApiRequest
 
 from generations.api.answers_library import LibraryItemAnswer, LibraryPage, UploadAnswer
-from generations.api.docs import CURSOR, LIMIT, WRITES
-from generations.api.docs import _describes as describes
-from generations.api.docs import _query as parameter
+from generations.api.docs import CURSOR, LIMIT, WRITES, describes, parameter
 from generations.api.requests_library import LibraryItemChange, LibraryItemRequest
 
 list_library = describes(

@@ -12,9 +12,7 @@ from generations.api.answers_prompts import (
     PromptVersionAnswer,
     PromptVersionPage,
 )
-from generations.api.docs import CURSOR, LIMIT, WRITES
-from generations.api.docs import _describes as describes
-from generations.api.docs import _query as parameter
+from generations.api.docs import CURSOR, LIMIT, WRITES, describes, parameter
 from generations.api.requests_prompts import PromptRequest
 
 list_prompts = describes(

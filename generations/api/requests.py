@@ -60,6 +60,7 @@ Id = Annotated[UUID, BeforeValidator(_text), Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(_text), AfterValidator(_soon), Field(strict=False)]
 Past = Annotated[datetime, BeforeValidator(_text), AfterValidator(_zoned), Field(strict=False)]
 Word = Annotated[str, Field(min_length=1, max_length=40)]
+Variables = Annotated[dict[str, str], Field(max_length=50)]
 
 
 class Body(BaseModel):
@@ -108,9 +109,8 @@ class GenerationRequest(Body):
     prompt_version: Id | None = Field(
         default=None, description="A version of a prompt of yours; its text is params' prompt, which is then left out."
     )
-    variables: dict[str, str] = Field(
+    variables: Variables = Field(
         default={},
-        max_length=50,
         description="A text for each variable of the prompt_version; all of them, and no others.",
         examples=[{"style": "watercolour"}],
     )

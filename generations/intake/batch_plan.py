@@ -11,15 +11,15 @@ from uuid import UUID
 from django.utils.text import slugify
 
 from accounts.credits import PriceList
-from generations import templating
 from generations.conf import limits
-from generations.intake import inputs
+from generations.intake import inputs, library
 from generations.intake.errors import Invalid, NotFound
 from generations.intake.inputs import InputRef, ResolvedInput
-from generations.intake.request import Request, assemble, pinned_account
+from generations.intake.request import Request, assemble, params_with_prompt, pinned_account, prompt_version
 from generations.intake.store import Prepared, Reuse
 from generations.intake.validation import params_model, validated_params
-from generations.models import Batch, LibraryItem
+from generations.models import Batch, LibraryItem, PromptVersion
+from generations.templating import render, variables
 from providers.params import Params
 
 PER_ITEM = ("prompt", "name", "category")
@@ -59,6 +59,9 @@ class BatchRequest:
     priority: int = 5
     scheduled_at: datetime | None = None
     account_id: UUID | None = None
+    prompt_version_id: UUID | None = None
+    """Its text, with ``variables`` filled in, is the common prompt."""
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ def plan(user_id: int, wanted: BatchRequest) -> list[Planned]:
     """
     model = params_model(wanted.provider_id, wanted.operation_type)
     account = pinned_account(user_id, wanted.provider_id, wanted.account_id)
+    version = prompt_version(user_id, wanted.prompt_version_id)
+    wanted = _with_text(wanted, version)
     drafts = _drafts(user_id, wanted)
     if unknown := sorted(wanted.overrides.keys() - {draft.key for draft in drafts}):
         raise Invalid("unknown_variation", f"There is no item {unknown[0]!r} in this batch.", field="overrides")
@@ -110,9 +115,24 @@ def plan(user_id: int, wanted: BatchRequest) -> list[Planned]:
             variation=draft.variation,
         )
         price = prices.of(wanted.provider_id, wanted.operation_type, params.model_name, params.output_count)
-        prepared = assemble(user_id, request, params, tuple(files), account=account, price=price)
+        prepared = assemble(user_id, request, params, tuple(files), account=account, version=version, price=price)
         planned.append(Planned(draft.key, draft.variation, prepared, draft.item.pk if draft.item else None))
     return planned
+
+
+def _with_text(wanted: BatchRequest, version: PromptVersion | None) -> BatchRequest:
+    """With the version's text as the common prompt. A gallery's own variables are left for its items."""
+    request = Request(
+        provider_id=wanted.provider_id,
+        operation_type=wanted.operation_type,
+        params=wanted.params,
+        prompt_version_id=wanted.prompt_version_id,
+        variables=wanted.variables,
+    )
+    left = {name: f"{{{name}}}" for name in PER_ITEM if version is not None and name in variables(version.text)}
+    if wanted.mode == Batch.Mode.GALLERY and left:
+        request = replace(request, variables={**left, **wanted.variables})
+    return replace(wanted, params=params_with_prompt(request, version))
 
 
 def _drafts(user_id: int, wanted: BatchRequest) -> list[_Draft]:
@@ -145,7 +165,7 @@ def _gallery(user_id: int, wanted: BatchRequest) -> Iterator[_Draft]:
         raise Invalid("invalid_batch", "A library item is listed twice; ask for more variations of it.", field="items")
     if sum(one.variations for one in wanted.items) > limits().batch_items:
         raise Invalid("too_many_items", f"A batch has at most {limits().batch_items:,} items.", field="items")
-    rows = LibraryItem.objects.visible_to(user_id).select_related("picture").in_bulk(ids)
+    rows = library.usable(user_id, ids)
     for place, one in enumerate(wanted.items):
         item = rows.get(one.library_item)
         if item is None:
@@ -171,8 +191,8 @@ def _prompt(common: Any, item: LibraryItem) -> Any:
     if not isinstance(common, str) or not common.strip():
         return item.prompt or common
     values = {"prompt": item.prompt, "name": item.name, "category": item.category}
-    if set(templating.variables(common)) & set(PER_ITEM):
-        return templating.render(common, {**{name: f"{{{name}}}" for name in templating.variables(common)}, **values})
+    if set(variables(common)) & set(PER_ITEM):
+        return render(common, {**{name: f"{{{name}}}" for name in variables(common)}, **values})
     return f"{common.rstrip()}, {item.prompt}" if item.prompt else common
 
 

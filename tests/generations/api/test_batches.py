@@ -28,6 +28,7 @@ from tests.factories import (
     GenerationFactory,
     LibraryItemFactory,
     PriceFactory,
+    PromptVersionFactory,
     SubmissionFactory,
     UserCapFactory,
     UserFactory,
@@ -152,6 +153,21 @@ class TestGallery:
         (only,) = items_of(api, made(api, body))
 
         assert only["generation"]["params"]["prompt"] == "Warrior: {arms} raised, {style} {red|blue}"
+
+    def test_takes_a_prompts_version_and_leaves_the_items_own_variables_to_them(
+        self, api: APIClient, user: User
+    ) -> None:
+        item = LibraryItemFactory.create(owner=user, prompt="arms raised")
+        version = PromptVersionFactory.create(prompt__user=user, text="{who}, {prompt}")
+        body = gallery(
+            [{"library_item": item.pk}], params={}, prompt_version=str(version.pk), variables={"who": "a dancer"}
+        )
+
+        (only,) = items_of(api, made(api, body))
+
+        assert only["generation"]["params"]["prompt"] == "a dancer, arms raised"
+        assert only["generation"]["prompt_version"] == str(version.pk)
+        assert_problem(api.post(BATCHES, {**body, "variables": {}}, format="json"), 400, "missing_variables")
 
     def test_makes_pictures_from_the_items_pictures(self, api: APIClient, user: User) -> None:
         somebody = UserFactory.create()
