@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from generations.intake.idempotency import Idempotency, KeyTaken, known
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
 from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
-from generations.models import Generation, PromptVersion
+from generations.models import Asset, Generation, PromptVersion
 from providers.params import Params
 
 
@@ -78,6 +79,7 @@ def prepare(user_id: int, request: Request) -> Prepared:
     parent = _parent(user_id, request.parent_id)
     version = prompt_version(user_id, request.prompt_version_id)
     inputs = resolve(user_id, request.inputs, params)
+    parent = parent or maker(user_id, inputs)
     price = credits.price_of(request.provider_id, request.operation_type, params.model_name, params.output_count)
     return assemble(user_id, request, params, inputs, account=account, parent=parent, version=version, price=price)
 
@@ -154,6 +156,20 @@ def prompt_version(user_id: int, version_id: UUID | None) -> PromptVersion | Non
     return version
 
 
+def maker(user_id: int, inputs: Sequence[ResolvedInput]) -> Generation | None:
+    """The Generation of this user's that the first input which is a result came of, or an export of one.
+
+    It is the parent of what is made from it, where the request names none. One query, and none without such an input.
+    """
+    made = next((one.asset for one in inputs if one.asset.role != Asset.Role.INPUT), None)
+    if made is None:
+        return None
+    rows = Generation.objects.of_user(user_id)
+    if made.submission_id is not None:
+        return rows.filter(submissions=made.submission_id).first()
+    return rows.filter(submissions__assets__exports__result=made).first()
+
+
 def _replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
     row = known(user_id, idempotency)
     if row is None:
@@ -172,4 +188,4 @@ def _parent(user_id: int, parent_id: UUID | None) -> Generation | None:
     return parent
 
 
-__all__ = ["Accepted", "Idempotency", "InputRef", "Prepared", "Request", "accept", "assemble", "prepare"]
+__all__ = ["Accepted", "Idempotency", "InputRef", "Prepared", "Request", "accept", "assemble", "maker", "prepare"]

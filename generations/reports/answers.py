@@ -92,7 +92,8 @@ class GenerationAnswer(Answer):
     )
     retry_of: UUID | None
     retries: list[UUID]
-    parent: UUID | None
+    parent: UUID | None = Field(description="The generation that this one continues or was made from.")
+    scene: UUID | None = Field(description="The scene of a chapter that it is a take of.")
     retry_count: int
     error_code: str | None
     error_message: str | None

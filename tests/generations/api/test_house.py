@@ -295,6 +295,7 @@ def test_describes_itself_completely(schema: dict[str, Any]) -> None:
         "post /api/v1/generations/{generation_id}/cancel",
         "post /api/v1/generations/{generation_id}/retry",
         "get /api/v1/generations/{generation_id}/timeline",
+        "get /api/v1/generations/{generation_id}/lineage",
         "get /api/v1/assets",
         "post /api/v1/assets",
         "get /api/v1/assets/{asset_id}",
