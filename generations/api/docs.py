@@ -111,7 +111,7 @@ PROBLEMS = {
     400: "The request itself is wrong; `errors` says where.",
     401: "No token, or a wrong, expired or revoked one.",
     402: "Not enough credits: `balance`, `required`, `operation_type`.",
-    403: "For members of staff with the permission.",
+    403: "For members of staff with the permission; in a chapter, for those who may do more in it than you.",
     404: "Not there, or not yours.",
     406: "Only JSON is offered.",
     409: "Not as things stand; `code` says why, `generation` names the one in the way.",

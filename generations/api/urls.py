@@ -18,6 +18,7 @@ from generations.api.views.batches import (
     BatchView,
     RegenerateView,
 )
+from generations.api.views.chapters import ChapterListView, ChapterView, SceneListView, SceneView
 from generations.api.views.credits import CreditsView, LedgerView
 from generations.api.views.dead_letters import DeadLetterListView, DismissView, GroupListView, ReplayView, RestoreView
 from generations.api.views.generations import (
@@ -30,6 +31,13 @@ from generations.api.views.generations import (
     TimelineView,
 )
 from generations.api.views.providers import ProviderListView
+from generations.api.views.scene_images import (
+    ChapterImageListView,
+    ChooseView,
+    SceneImageView,
+    SceneStatusView,
+    SceneTakesView,
+)
 from generations.api.views.switches import SwitchChangeListView, SwitchListView, SwitchView
 from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
 from generations.api.views.wallets import RefundView, WalletLedgerView, WalletListView, WalletView
@@ -72,6 +80,21 @@ urlpatterns = [
         RegenerateView.as_view(),
         name="batch-regenerate",
     ),
+    path("v1/chapters", ChapterListView.as_view(), name="chapters"),
+    path("v1/chapters/<uuid:chapter_id>", ChapterView.as_view(), name="chapter"),
+    path("v1/chapters/<uuid:chapter_id>/scenes", SceneListView.as_view(), name="scenes"),
+    path("v1/chapters/<uuid:chapter_id>/scenes/<int:scene_number>", SceneView.as_view(), name="scene"),
+    path("v1/chapters/<uuid:chapter_id>/images/scenes", ChapterImageListView.as_view(), name="chapter-images"),
+    path(
+        "v1/chapters/<uuid:chapter_id>/images/scenes/<int:scene_number>", SceneTakesView.as_view(), name="scene-takes"
+    ),
+    path(
+        "v1/chapters/<uuid:chapter_id>/images/scenes/<int:scene_number>/status",
+        SceneStatusView.as_view(),
+        name="scene-status",
+    ),
+    path("v1/scene-images/<uuid:record_id>", SceneImageView.as_view(), name="scene-image"),
+    path("v1/scene-images/<uuid:record_id>/choose", ChooseView.as_view(), name="scene-image-choose"),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
     path("v1/credits", CreditsView.as_view(), name="credits"),
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),

@@ -49,8 +49,8 @@ def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = 
     Raises:
         Invalid, NotFound, Conflict, KeyReused, PaymentRequired, CapReached, Unavailable: nothing was changed.
     """
-    if idempotency is not None and (replay := _replay(user_id, idempotency)):
-        return replay
+    if idempotency is not None and (answered := replay(user_id, idempotency)):
+        return answered
     if any(ref.url for ref in request.inputs):
         _, stopped = switches.look()
         if stopped:
@@ -60,10 +60,7 @@ def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = 
         return store(prepared, request.reuse, idempotency=idempotency, actor=actor)
     except KeyTaken:
         assert idempotency is not None
-        replay = _replay(user_id, idempotency)
-        if replay is None:
-            raise Conflict("try_again", "The same key is being used at this moment. Send it again.") from None
-        return replay
+        return replay_taken(user_id, idempotency)
 
 
 def prepare(user_id: int, request: Request) -> Prepared:
@@ -170,13 +167,31 @@ def maker(user_id: int, inputs: Sequence[ResolvedInput]) -> Generation | None:
     return rows.filter(submissions__assets__exports__result=made).first()
 
 
-def _replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
+def replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
+    """What the caller's key was answered with before.
+
+    Raises:
+        KeyReused: it came with another request.
+    """
     row = known(user_id, idempotency)
     if row is None:
         return None
     if row.generation is None:
         raise KeyReused
     return Accepted(row.generation, reused=row.reused, replayed=True)
+
+
+def replay_taken(user_id: int, idempotency: Idempotency) -> Accepted:
+    """What somebody else has answered the caller's key with at this moment.
+
+    Raises:
+        Conflict: ``try_again``: that is not to be seen yet.
+        KeyReused: it came with another request.
+    """
+    answer = replay(user_id, idempotency)
+    if answer is None:
+        raise Conflict("try_again", "The same key is being used at this moment. Send it again.")
+    return answer
 
 
 def _parent(user_id: int, parent_id: UUID | None) -> Generation | None:
@@ -188,4 +203,16 @@ def _parent(user_id: int, parent_id: UUID | None) -> Generation | None:
     return parent
 
 
-__all__ = ["Accepted", "Idempotency", "InputRef", "Prepared", "Request", "accept", "assemble", "maker", "prepare"]
+__all__ = [
+    "Accepted",
+    "Idempotency",
+    "InputRef",
+    "Prepared",
+    "Request",
+    "accept",
+    "assemble",
+    "maker",
+    "prepare",
+    "replay",
+    "replay_taken",
+]

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from generations.lifecycle import Status
 from generations.models import Asset, Generation
+from generations.reports.pictures import first_results
 
 DEEPEST = 50
 LARGEST = 200
@@ -73,7 +73,7 @@ def lineage(generation: Generation) -> Lineage:
     for pk, depth in sorted(found, key=lambda row: abs(row[1])):
         depths.setdefault(pk, depth)
     rows = Generation.objects.filter(pk__in=depths).defer("raw_params", "context", "metadata").order_by("pk")
-    pictures = _pictures(list(depths))
+    pictures = first_results(depths)
     return Lineage(
         [Relative(row, depths[row.pk], _came_from(row, depths), pictures.get(row.pk)) for row in rows],
         truncated,
@@ -99,19 +99,3 @@ def _walk(generation: Generation) -> tuple[list[tuple[UUID, int]], bool]:
 def _came_from(row: Generation, told: dict[UUID, int]) -> UUID | None:
     origin = row.retry_of_id or row.parent_id
     return origin if origin in told else None
-
-
-def _pictures(ids: list[UUID]) -> dict[UUID, Asset]:
-    """The first captured result of each."""
-    outputs = (
-        Asset.objects.filter(
-            submission__generation__in=ids,
-            submission__generation__status=Status.COMPLETED,
-            submission__abandoned_at=None,
-            role=Asset.Role.OUTPUT,
-        )
-        .select_related("submission")
-        .only("id", "key", "thumbnail_key", "mime_type", "index", "submission__generation_id")
-        .order_by("-index")
-    )
-    return {output.submission.generation_id: output for output in outputs if output.submission is not None}
