@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample
 
+from generations.api.answers_batches import BatchAnswer
 from generations.api.answers_chapters import ChapterPage, SceneImagePage, ScenePage, SceneQueuedAnswer
 from generations.api.docs import CURSOR, KEY, LIMIT, WRITES, describes
 from generations.api.requests_chapters import (
     ChapterChange,
     ChapterRequest,
     ChooseRequest,
+    MissingRequest,
     SceneImageRequest,
     SceneRequest,
 )
@@ -111,6 +113,19 @@ create_take = describes(
     request=SceneImageRequest,
     parameters=[KEY],
     examples=[FIRST_SCENE],
+)
+generate_missing = describes(
+    "scene_images_generate_missing",
+    "Ask for a picture of every scene that has none",
+    {202: (BatchAnswer, "Accepted, all of them: a batch of yours.")},
+    tag=TAG,
+    description=(
+        "Of every scene that has a description and neither a completed take nor a live one; its item is "
+        "`scene-<number>-v0`. All or none: 402 when your credits do not suffice for all, 409 `nothing_missing`."
+    ),
+    problems=(*WRITES, 402, 403, 404, 409, 422),
+    request=MissingRequest,
+    parameters=[KEY],
 )
 get_status = describes(
     "scene_images_status",

@@ -78,14 +78,9 @@ class SceneRequest(Body):
     description: Description = Field(description="What is to be seen.", examples=["A lighthouse in a storm at night"])
 
 
-class SceneImageRequest(Body):
-    """A picture of a scene."""
+class MissingRequest(Body):
+    """What all pictures shall be like. May be left out."""
 
-    scene_description: Annotated[Description, Field(min_length=1, pattern=r"\S")] | None = Field(
-        default=None,
-        description="What is to be seen; it becomes the scene's description. Left out: the one that it has.",
-        examples=["A lighthouse in a storm at night"],
-    )
     style: Annotated[str, Field(min_length=1, max_length=60, pattern=r"\S")] | None = Field(
         default=None,
         description="A style of the house's, or words of your own; `cinematic` if left out, as the house is set up.",
@@ -99,6 +94,22 @@ class SceneImageRequest(Body):
     )
     user_tier: Annotated[str, Field(min_length=1, max_length=40)] | None = Field(
         default=None, description="Chooses the model, and so the price; the first one, `free`, if left out."
+    )
+
+    def to_intake(self) -> Wanted:
+        """The same in intake's words."""
+        return Wanted(
+            style=self.style, aspect_ratio=self.aspect_ratio, script_id=self.script_id, user_tier=self.user_tier
+        )
+
+
+class SceneImageRequest(MissingRequest):
+    """A picture of a scene."""
+
+    scene_description: Annotated[Description, Field(min_length=1, pattern=r"\S")] | None = Field(
+        default=None,
+        description="What is to be seen; it becomes the scene's description. Left out: the one that it has.",
+        examples=["A lighthouse in a storm at night"],
     )
 
     def to_intake(self) -> Wanted:

@@ -34,6 +34,7 @@ from generations.api.views.providers import ProviderListView
 from generations.api.views.scene_images import (
     ChapterImageListView,
     ChooseView,
+    GenerateMissingView,
     SceneImageView,
     SceneStatusView,
     SceneTakesView,
@@ -84,6 +85,11 @@ urlpatterns = [
     path("v1/chapters/<uuid:chapter_id>", ChapterView.as_view(), name="chapter"),
     path("v1/chapters/<uuid:chapter_id>/scenes", SceneListView.as_view(), name="scenes"),
     path("v1/chapters/<uuid:chapter_id>/scenes/<int:scene_number>", SceneView.as_view(), name="scene"),
+    path(
+        "v1/chapters/<uuid:chapter_id>/images/generate-missing",
+        GenerateMissingView.as_view(),
+        name="generate-missing",
+    ),
     path("v1/chapters/<uuid:chapter_id>/images/scenes", ChapterImageListView.as_view(), name="chapter-images"),
     path(
         "v1/chapters/<uuid:chapter_id>/images/scenes/<int:scene_number>", SceneTakesView.as_view(), name="scene-takes"

@@ -16,6 +16,7 @@ from generations.conf import limits
 from generations.intake import inputs
 from generations.intake.errors import Invalid, NotFound
 from generations.intake.inputs import InputRef, ResolvedInput
+from generations.intake.makers import makers, parent_of
 from generations.intake.request import Request, assemble, pinned_account
 from generations.intake.store import Prepared, Reuse
 from generations.intake.validation import params_model, validated_params
@@ -93,6 +94,7 @@ def plan(user_id: int, wanted: BatchRequest) -> list[Planned]:
     common = inputs.found(user_id, wanted.inputs)
     role = wanted.input_role or next(iter(model.input_roles), None)
     prices = PriceList.today()
+    made_by = makers(user_id, [*common, *(file for draft in drafts for file in _picture(draft.item, role))])
     planned = []
     for draft in drafts:
         params = _checked(wanted, draft)
@@ -110,7 +112,8 @@ def plan(user_id: int, wanted: BatchRequest) -> list[Planned]:
             variation=draft.variation,
         )
         price = prices.of(wanted.provider_id, wanted.operation_type, params.model_name, params.output_count)
-        prepared = assemble(user_id, request, params, tuple(files), account=account, price=price)
+        parent_id = parent_of(files, made_by)
+        prepared = assemble(user_id, request, params, tuple(files), account=account, parent_id=parent_id, price=price)
         planned.append(Planned(draft.key, draft.variation, prepared, draft.item.pk if draft.item else None))
     return planned
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,9 +14,10 @@ from generations.intake import switches, webhooks
 from generations.intake.errors import Conflict, KeyReused, NotFound
 from generations.intake.idempotency import Idempotency, KeyTaken, known
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
+from generations.intake.makers import makers, parent_of
 from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
-from generations.models import Asset, Generation, PromptVersion
+from generations.models import Generation, PromptVersion
 from providers.params import Params
 
 
@@ -73,12 +73,14 @@ def prepare(user_id: int, request: Request) -> Prepared:
     if request.webhook_url is not None:
         webhooks.check_url(request.webhook_url, field="webhook_url")
     account = pinned_account(user_id, request.provider_id, request.account_id)
-    parent = _parent(user_id, request.parent_id)
+    _check_parent(user_id, request.parent_id)
     version = prompt_version(user_id, request.prompt_version_id)
     inputs = resolve(user_id, request.inputs, params)
-    parent = parent or maker(user_id, inputs)
+    parent_id = request.parent_id or parent_of(inputs, makers(user_id, inputs))
     price = credits.price_of(request.provider_id, request.operation_type, params.model_name, params.output_count)
-    return assemble(user_id, request, params, inputs, account=account, parent=parent, version=version, price=price)
+    return assemble(
+        user_id, request, params, inputs, account=account, parent_id=parent_id, version=version, price=price
+    )
 
 
 def assemble(
@@ -88,7 +90,7 @@ def assemble(
     inputs: tuple[ResolvedInput, ...],
     *,
     account: Account | None = None,
-    parent: Generation | None = None,
+    parent_id: UUID | None = None,
     version: PromptVersion | None = None,
     price: int | None,
 ) -> Prepared:
@@ -106,7 +108,7 @@ def assemble(
         scheduled_at=request.scheduled_at,
         not_before=request.scheduled_at,
         account=account,
-        parent=parent,
+        parent_id=parent_id,
         prompt_version=version,
         fingerprint=fingerprint(
             provider_id=request.provider_id,
@@ -153,20 +155,6 @@ def prompt_version(user_id: int, version_id: UUID | None) -> PromptVersion | Non
     return version
 
 
-def maker(user_id: int, inputs: Sequence[ResolvedInput]) -> Generation | None:
-    """The Generation of this user's that the first input which is a result came of, or an export of one.
-
-    It is the parent of what is made from it, where the request names none. One query, and none without such an input.
-    """
-    made = next((one.asset for one in inputs if one.asset.role != Asset.Role.INPUT), None)
-    if made is None:
-        return None
-    rows = Generation.objects.of_user(user_id)
-    if made.submission_id is not None:
-        return rows.filter(submissions=made.submission_id).first()
-    return rows.filter(submissions__assets__exports__result=made).first()
-
-
 def replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
     """What the caller's key was answered with before.
 
@@ -194,13 +182,9 @@ def replay_taken(user_id: int, idempotency: Idempotency) -> Accepted:
     return answer
 
 
-def _parent(user_id: int, parent_id: UUID | None) -> Generation | None:
-    if parent_id is None:
-        return None
-    parent = Generation.objects.of_user(user_id).filter(pk=parent_id).first()
-    if parent is None:
+def _check_parent(user_id: int, parent_id: UUID | None) -> None:
+    if parent_id is not None and not Generation.objects.of_user(user_id).filter(pk=parent_id).exists():
         raise NotFound("unknown_parent", "There is no such generation of yours.", field="parent")
-    return parent
 
 
 __all__ = [
@@ -211,7 +195,6 @@ __all__ = [
     "Request",
     "accept",
     "assemble",
-    "maker",
     "prepare",
     "replay",
     "replay_taken",

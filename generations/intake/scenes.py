@@ -13,12 +13,16 @@ from uuid import UUID
 
 from django.db import transaction
 
+from accounts import credits
+from accounts.credits import PriceList
 from generations import scene_table
+from generations.execution import settle
 from generations.intake.chapters import Access, enter, still_there
 from generations.intake.errors import Conflict, Forbidden, Invalid, NotFound
 from generations.intake.idempotency import Idempotency, KeyTaken, remember
-from generations.intake.request import Accepted, Prepared, Request, prepare, replay, replay_taken
+from generations.intake.request import Accepted, Prepared, Request, assemble, replay, replay_taken
 from generations.intake.store import store
+from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Operation, Status
 from generations.models import Chapter, Event, Generation, Scene
 from generations.models.clock import database_now
@@ -68,10 +72,10 @@ def ask(
     try:
         with transaction.atomic():
             scene = _locked(chapter, number)
-            prepared = prepared_take(user_id, scene, wanted)
+            prepared = take(user_id, scene, wanted)
             if wanted.description is not None:
                 _describe(scene, wanted.description)
-            twin = scene.takes.live().filter(fingerprint=prepared.generation.fingerprint).order_by("pk").first()
+            twin = _twin(scene, prepared)
             if twin is None:
                 return _new_take(scene, prepared, idempotency, actor)
             if idempotency is not None:
@@ -119,16 +123,20 @@ def request_of(scene: Scene, wanted: Wanted) -> Request:
     )
 
 
-def prepared_take(user_id: int, scene: Scene, wanted: Wanted) -> Prepared:
-    """The Generation that a take would become, not saved.
+def take(user_id: int, scene: Scene, wanted: Wanted, prices: PriceList | None = None) -> Prepared:
+    """The Generation that a take would become, not saved. One query, and none with ``prices``.
 
     Raises:
         Invalid: by the fields that a scene's request has.
     """
+    request = request_of(scene, wanted)
     try:
-        prepared = prepare(user_id, request_of(scene, wanted))
+        params = validated_params(request.provider_id, request.operation_type, request.params)
     except Invalid as error:
         raise _in_a_scenes_words(error) from error
+    what = (request.provider_id, request.operation_type, params.model_name, params.output_count)
+    price = credits.price_of(*what) if prices is None else prices.of(*what)
+    prepared = assemble(user_id, request, params, (), price=price)
     prepared.generation.scene = scene
     return prepared
 
@@ -211,6 +219,20 @@ def _new_take(scene: Scene, prepared: Prepared, idempotency: Idempotency | None,
         Generation.objects.filter(pk=accepted.generation.pk, scene=None).update(scene=scene)
         accepted.generation.scene = scene
     return accepted
+
+
+def _twin(scene: Scene, prepared: Prepared) -> Generation | None:
+    """The live take that the same request was answered with, whoever sent it.
+
+    Somebody asks for it by itself now: a batch that has made it takes it along no more when it is cancelled.
+    """
+    twin = scene.takes.live().filter(fingerprint=prepared.generation.fingerprint).order_by("pk").first()
+    if twin is not None and not twin.standalone:
+        twin = settle.lock([twin.pk]).get(twin.pk)
+        if twin is None or not twin.is_live:
+            return None
+        Generation.objects.filter(pk=twin.pk).update(standalone=True)
+    return twin
 
 
 def _locked(chapter: Chapter, number: int) -> Scene:

@@ -11,10 +11,11 @@ from rest_framework.response import Response
 from generations.api import body, query, requests
 from generations.api import docs_chapters as docs
 from generations.api.answers_chapters import SceneImagePage, SceneQueuedAnswer
-from generations.api.requests_chapters import ChooseRequest, SceneImageRequest
+from generations.api.requests_chapters import ChooseRequest, MissingRequest, SceneImageRequest
 from generations.api.views.base import ApiView, actor, answer, caller, here, plain
+from generations.api.views.batches import told_batches
 from generations.api.views.chapters import scene_of
-from generations.intake import chapters, scenes
+from generations.intake import chapters, scene_batches, scenes
 from generations.intake.request import Accepted
 from generations.models import Chapter, Generation
 from generations.reports.eta import eta_of
@@ -38,6 +39,27 @@ class ChapterImageListView(ApiView):
         rows = takes().filter(scene__chapter=chapter)
         found, links = query.page(http, rows, scope=f"takes of {chapter.pk} for {user.pk}")
         return answer(SceneImagePage.of(results=images(here(given), found), **links))
+
+
+class GenerateMissingView(ApiView):
+    """The pictures that a chapter lacks."""
+
+    @docs.generate_missing
+    def post(self, given: Request, chapter_id: UUID) -> Response:
+        """202 with the batch of them."""
+        http = plain(given)
+        sent = body.json_object(http, optional=True)
+        wanted = requests.read(MissingRequest, sent)
+        accepted = scene_batches.generate_missing(
+            caller(given).pk,
+            chapter_id,
+            wanted.to_intake(),
+            idempotency=requests.idempotency(http, {"chapter": str(chapter_id), "missing": sent}),
+            actor=actor(given),
+        )
+        (told,) = told_batches(given, [accepted.batch])
+        headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
+        return answer(told, 202, Location=told.links.self, **headers)
 
 
 class SceneTakesView(ApiView):

@@ -308,6 +308,7 @@ def test_describes_itself_completely(schema: dict[str, Any]) -> None:
         "get /api/v1/chapters/{chapter_id}/scenes/{scene_number}",
         "put /api/v1/chapters/{chapter_id}/scenes/{scene_number}",
         "delete /api/v1/chapters/{chapter_id}/scenes/{scene_number}",
+        "post /api/v1/chapters/{chapter_id}/images/generate-missing",
         "get /api/v1/chapters/{chapter_id}/images/scenes",
         "get /api/v1/chapters/{chapter_id}/images/scenes/{scene_number}",
         "post /api/v1/chapters/{chapter_id}/images/scenes/{scene_number}",
