@@ -192,7 +192,12 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     # Several nouns have a state; each set of them gets a name of its own in the schema.
-    "ENUM_NAME_OVERRIDES": {"DeliveryState": ["pending", "delivered", "failed"]},
+    "ENUM_NAME_OVERRIDES": {
+        "DeliveryState": ["pending", "delivered", "failed"],
+        "GenerationStatus": ["pending", "processing", "completed", "failed", "cancelled"],
+        "TakeStatus": ["pending", "in_progress", "completed", "failed"],
+        "MemberAccess": ["view", "generate"],
+    },
     "COMPONENT_SPLIT_PATCH": False,  # a change has a body of its own already
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
@@ -218,6 +223,10 @@ DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 DARKROOM = {
     name.removeprefix("DARKROOM_").lower(): value for name, value in os.environ.items() if name.startswith("DARKROOM_")
 }
+
+# Which models and styles the scenes of a chapter get; generations.scene_table reads these.
+SCENE_MODELS = env.str("DARKROOM_SCENE_MODELS", default="")
+SCENE_STYLES = env.str("DARKROOM_SCENE_STYLES", default="")
 
 # --- the console and the pages ------------------------------------------------------------------------
 

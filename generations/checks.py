@@ -8,14 +8,34 @@ from typing import Any
 
 from celery import current_app
 from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+from pydantic import ValidationError
 
-from generations import wakeups
+from generations import scene_table, wakeups
+from providers import registry
 
 
 @register()
 def sent_tasks_exist(**_: Any) -> list[CheckMessage]:
     """Every task name and argument that is sent is bound to a task's signature (darkroom.E001, E002)."""
     return list(unbound(wakeups.SENT))
+
+
+@register()
+def scene_tables_work(**_: Any) -> list[CheckMessage]:
+    """Every tier's model takes what a scene is asked for with, and every style is a template (darkroom.E003)."""
+    hint = "Correct DARKROOM_SCENE_MODELS or DARKROOM_SCENE_STYLES; docs/chapters-and-scenes.md tells their form."
+    model = registry.get(scene_table.PROVIDER).operations["text_to_image"]
+    try:
+        scene_table.styles()
+        for tier, name in scene_table.models().items():
+            try:
+                model.model_validate({"prompt": "a lake", "model_id": name, "aspect_ratio": scene_table.RATIO})
+            except ValidationError as error:
+                raise ImproperlyConfigured(f"The model {name!r} of the tier {tier!r} is of no use: {error}") from error
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint=hint, id="darkroom.E003")]
+    return []
 
 
 def unbound(sent: Mapping[str, Iterable[str]]) -> Iterable[CheckMessage]:

@@ -94,9 +94,17 @@ class Wanted(Params):
         """(path of the endpoint, path of the status call without the id, family) for this model."""
         raise NotImplementedError
 
+    def in_its_words(self, family: Family) -> None:
+        """Say in the family's fields what was said in others that mean the same.
+
+        Raises:
+            ValueError: it was said in both.
+        """
+
     @model_validator(mode="after")
     def _fits_its_family(self) -> Self:
         family = self.route()[2]
+        self.in_its_words(family)
         for name in type(self).model_fields.keys() - self.always:
             if getattr(self, name) is not None:
                 if name not in family:
@@ -135,7 +143,9 @@ class _Picture(Wanted):
         description="Pixels, a multiple of 8; 512 if left out.",
     )
     aspect_ratio: Ratio | None = Field(
-        default=None, title="Aspect ratio", description="For v7 models that take it instead of width and height."
+        default=None,
+        title="Aspect ratio",
+        description="Instead of width and height: where a model takes only these, the longer side is 1024 pixels.",
     )
     samples: Whole | None = Field(default=None, ge=1, le=4, title="Pictures", description="How many; 1 if left out.")
     num_inference_steps: Whole | None = Field(default=None, ge=1, le=100, title="Steps", description="31 if left out.")
@@ -173,6 +183,15 @@ class _Picture(Wanted):
         family = _V7_PICTURES.get(self.model_id, _V7_OTHER_PICTURES)
         return self.v7_path, "/v7/images/fetch", {**family, **self.v7_extra}
 
+    def in_its_words(self, family: Family) -> None:
+        """A ratio becomes a width and a height where the model takes these."""
+        if self.aspect_ratio is None or "aspect_ratio" in family or "width" not in family:
+            return
+        if self.width is not None or self.height is not None:
+            raise ValueError("aspect_ratio: leave it out, or else width and height")
+        width, height = _size_of(self.aspect_ratio)
+        self.__dict__.update(width=width, height=height, aspect_ratio=None)
+
     @model_validator(mode="after")
     def _size_fits(self) -> Self:
         if self.route()[0] == self.v6_path and max(self.width or 0, self.height or 0) > 1024:
@@ -182,6 +201,13 @@ class _Picture(Wanted):
     @property
     def output_count(self) -> int:
         return self.samples or 1
+
+
+def _size_of(ratio: str) -> tuple[int, int]:
+    """Pixels: the longer side is 1024, the shorter one a multiple of 8 as near to the ratio as there is."""
+    width, height = map(int, ratio.split(":"))
+    longer = max(width, height)
+    return round(128 * width / longer) * 8, round(128 * height / longer) * 8
 
 
 class TextToImage(_Picture):

@@ -13,6 +13,7 @@ from accounts.admin.words import NOTHING, ago, amount, pretty_json, span
 from accounts.models import LedgerEntry
 from generations.admin.actions import legal
 from generations.admin.batch import batch_link
+from generations.admin.family import family
 from generations.admin.history import STATE_TONES, generation_link
 from generations.admin.prompt import version_link
 from generations.admin.rows import STATUS_TONES, reason_of
@@ -128,6 +129,7 @@ def detail(generation: Generation, *, may: Callable[[str], bool]) -> dict[str, A
         "ledger": LedgerEntry.objects.filter(reference=generation.pk, kind__in=_MONEY).order_by("pk"),
         "incidents": list(generation.incidents.order_by("pk")),
         "links": _links(generation),
+        "family": family(generation),
         "facts": _facts(generation, attempts),
         "actions": legal(generation, attempts, may),
         "params": pretty_json(generation.params),

@@ -52,6 +52,31 @@ class TimelineAnswer(Answer):
     lines: list[TimelineLine]
 
 
+class RelativeAnswer(Answer):
+    """One of a generation's family."""
+
+    id: UUID
+    depth: int = Field(description="Steps from the one asked about: below 0 it comes before, above 0 it came of it.")
+    came_from: UUID | None = Field(description="What it is a retry of, else its parent; null where that is not here.")
+    parent: UUID | None
+    retry_of: UUID | None
+    provider_id: str
+    operation_type: str
+    status: Literal["pending", "processing", "completed", "failed", "cancelled"]
+    prompt: str
+    url: str | None = Field(description="Its first result. Expires.")
+    thumbnail_url: str | None
+    created_at: datetime
+
+
+class LineageAnswer(Answer):
+    """A generation's ancestors and descendants, by parent and retry, with itself; oldest first."""
+
+    id: UUID
+    nodes: list[RelativeAnswer]
+    truncated: bool = Field(description="There may be more: at most 200 of either kind are told, and 50 steps away.")
+
+
 class QuoteAccount(Answer):
     """An account that could serve it."""
 

@@ -25,6 +25,7 @@ from generations.api.answers import (
     DeliveryPage,
     GenerationPage,
     LedgerPage,
+    LineageAnswer,
     MarkedAnswer,
     NewWebhookAnswer,
     ProblemAnswer,
@@ -110,7 +111,7 @@ PROBLEMS = {
     400: "The request itself is wrong; `errors` says where.",
     401: "No token, or a wrong, expired or revoked one.",
     402: "Not enough credits: `balance`, `required`, `operation_type`.",
-    403: "For members of staff with the permission.",
+    403: "For members of staff with the permission; in a chapter, for those who may do more in it than you.",
     404: "Not there, or not yours.",
     406: "Only JSON is offered.",
     409: "Not as things stand; `code` says why, `generation` names the one in the way.",
@@ -207,6 +208,7 @@ list_generations = describes(
         parameter("status", "One or several.", values=Status.values),
         parameter("operation_type", "One or several.", values=Operation.values),
         parameter("provider_id", "Only of this provider."),
+        parameter("scene", "Only takes of this scene.", kind=OpenApiTypes.UUID),
         parameter("batch", "Only those that answer an item of this batch.", kind=OpenApiTypes.UUID),
         parameter("created_after", "Not before this date and time.", kind=OpenApiTypes.DATETIME),
         parameter("created_before", "Before this date and time.", kind=OpenApiTypes.DATETIME),
@@ -268,6 +270,17 @@ get_timeline = describes(
     "Everything that happened to a generation",
     {200: (TimelineAnswer, "In order.")},
     tag="generations",
+    problems=(404,),
+)
+get_lineage = describes(
+    "generations_lineage",
+    "What a generation was made from, and what came of it",
+    {200: (LineageAnswer, "A tree, told as a list: `came_from` leads to the root.")},
+    tag="generations",
+    description=(
+        "By `parent` and `retry_of`. A generation whose input is an output of another one of yours has that one as its "
+        "parent, unless its request named another."
+    ),
     problems=(404,),
 )
 quote_generation = describes(

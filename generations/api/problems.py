@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from generations.intake.errors import (
     CapReached,
     Conflict,
+    Forbidden,
     Invalid,
     KeyReused,
     NotFound,
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 STATUS_OF: tuple[tuple[type[Refusal], int], ...] = (
     (Invalid, 400),
     (PaymentRequired, 402),
+    (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
     (KeyReused, 422),

@@ -96,22 +96,24 @@ def moment(query: QueryDict, name: str) -> datetime | None:
 
 
 def page(
-    request: HttpRequest, rows: QuerySet[M], *, scope: str, oldest_first: bool = False
+    request: HttpRequest, rows: QuerySet[M], *, scope: str, by: str = "pk", oldest_first: bool = False
 ) -> tuple[list[M], dict[str, Any]]:
     """One page of ``rows``, newest first by their ids (time-ordered, or counted), and the links to the next one.
 
     ``scope`` (whose list of what) is part of the cursor's signature: a cursor works only where it was given.
+    ``by``: in the order of this number instead, which no two of them share.
     """
     query = request.GET
     limit = _limit(query)
     if (text := query.get("cursor")) is not None:
         last = _read_cursor(text, scope)  # a counted id is the integer that the UUID stands for
-        rows = rows.filter(pk__gt=last) if oldest_first else rows.filter(pk__lt=last)
-    found = list(rows.order_by("pk" if oldest_first else "-pk")[: limit + 1])
+        value = last if by == "pk" else last.int
+        rows = rows.filter(**{f"{by}__{'gt' if oldest_first else 'lt'}": value})
+    found = list(rows.order_by(by if oldest_first else f"-{by}")[: limit + 1])
     if len(found) <= limit:
         return found, {"next": None, "next_cursor": None}
     found = found[:limit]
-    last_key = found[-1].pk
+    last_key = getattr(found[-1], by)
     cursor = _write_cursor(UUID(int=last_key) if isinstance(last_key, int) else last_key, scope)
     kept = [(name, value) for name, values in query.lists() if name != "cursor" for value in values]
     following = urlencode([*kept, ("cursor", cursor)])

@@ -105,7 +105,13 @@ class GenerationRequest(Body):
     priority: Whole = Field(default=5, ge=0, le=9, description="0 to 9; higher goes first.")
     scheduled_at: Moment | None = Field(default=None, description="Not before this time, within the next year.")
     account: Id | None = Field(default=None, description="Only on this provider account.")
-    parent: Id | None = Field(default=None, description="The generation of yours that this one continues.")
+    parent: Id | None = Field(
+        default=None,
+        description=(
+            "The generation of yours that this one continues; left out: the one whose result is its first input that "
+            "is one."
+        ),
+    )
     prompt_version: Id | None = Field(
         default=None, description="A version of a prompt of yours; its text is params' prompt, which is then left out."
     )

@@ -19,12 +19,14 @@ from generations.api.views.batches import (
     BatchView,
     RegenerateView,
 )
+from generations.api.views.chapters import ChapterListView, ChapterView, SceneListView, SceneView
 from generations.api.views.credits import CreditsView, LedgerView
 from generations.api.views.dead_letters import DeadLetterListView, DismissView, GroupListView, ReplayView, RestoreView
 from generations.api.views.generations import (
     CancelView,
     GenerationListView,
     GenerationView,
+    LineageView,
     QuoteView,
     RetryView,
     TimelineView,
@@ -45,6 +47,14 @@ from generations.api.views.prompts import (
     PromptView,
 )
 from generations.api.views.providers import ProviderListView
+from generations.api.views.scene_images import (
+    ChapterImageListView,
+    ChooseView,
+    GenerateMissingView,
+    SceneImageView,
+    SceneStatusView,
+    SceneTakesView,
+)
 from generations.api.views.switches import SwitchChangeListView, SwitchListView, SwitchView
 from generations.api.views.unknown_outcomes import ResolveView, UnknownOutcomeListView
 from generations.api.views.wallets import RefundView, WalletLedgerView, WalletListView, WalletView
@@ -79,6 +89,7 @@ urlpatterns = [
     path("v1/generations/<uuid:generation_id>/cancel", CancelView.as_view(), name="cancel"),
     path("v1/generations/<uuid:generation_id>/retry", RetryView.as_view(), name="retry"),
     path("v1/generations/<uuid:generation_id>/timeline", TimelineView.as_view(), name="timeline"),
+    path("v1/generations/<uuid:generation_id>/lineage", LineageView.as_view(), name="lineage"),
     path("v1/generations/<uuid:generation_id>/refund", RefundView.as_view(), name="refund"),
     path("v1/assets", AssetListView.as_view(), name="assets"),
     path("v1/assets/<uuid:asset_id>", AssetView.as_view(), name="asset"),
@@ -95,6 +106,26 @@ urlpatterns = [
         RegenerateView.as_view(),
         name="batch-regenerate",
     ),
+    path("v1/chapters", ChapterListView.as_view(), name="chapters"),
+    path("v1/chapters/<uuid:chapter_id>", ChapterView.as_view(), name="chapter"),
+    path("v1/chapters/<uuid:chapter_id>/scenes", SceneListView.as_view(), name="scenes"),
+    path("v1/chapters/<uuid:chapter_id>/scenes/<int:scene_number>", SceneView.as_view(), name="scene"),
+    path(
+        "v1/chapters/<uuid:chapter_id>/images/generate-missing",
+        GenerateMissingView.as_view(),
+        name="generate-missing",
+    ),
+    path("v1/chapters/<uuid:chapter_id>/images/scenes", ChapterImageListView.as_view(), name="chapter-images"),
+    path(
+        "v1/chapters/<uuid:chapter_id>/images/scenes/<int:scene_number>", SceneTakesView.as_view(), name="scene-takes"
+    ),
+    path(
+        "v1/chapters/<uuid:chapter_id>/images/scenes/<int:scene_number>/status",
+        SceneStatusView.as_view(),
+        name="scene-status",
+    ),
+    path("v1/scene-images/<uuid:record_id>", SceneImageView.as_view(), name="scene-image"),
+    path("v1/scene-images/<uuid:record_id>/choose", ChooseView.as_view(), name="scene-image-choose"),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
     path("v1/library", LibraryListView.as_view(), name="library"),
     path("v1/library/upload", LibraryUploadView.as_view(), name="library-upload"),

@@ -15,6 +15,7 @@ from generations.conf import limits
 from generations.intake import inputs, library
 from generations.intake.errors import Invalid, NotFound
 from generations.intake.inputs import InputRef, ResolvedInput
+from generations.intake.makers import makers, parent_of
 from generations.intake.request import Request, assemble, params_with_prompt, pinned_account, prompt_version
 from generations.intake.store import Prepared, Reuse
 from generations.intake.validation import params_model, validated_params
@@ -98,6 +99,7 @@ def plan(user_id: int, wanted: BatchRequest) -> list[Planned]:
     common = inputs.found(user_id, wanted.inputs)
     role = wanted.input_role or next(iter(model.input_roles), None)
     prices = PriceList.today()
+    made_by = makers(user_id, [*common, *(file for draft in drafts for file in _picture(draft.item, role))])
     planned = []
     for draft in drafts:
         params = _checked(wanted, draft)
@@ -115,7 +117,10 @@ def plan(user_id: int, wanted: BatchRequest) -> list[Planned]:
             variation=draft.variation,
         )
         price = prices.of(wanted.provider_id, wanted.operation_type, params.model_name, params.output_count)
-        prepared = assemble(user_id, request, params, tuple(files), account=account, version=version, price=price)
+        parent_id = parent_of(files, made_by)
+        prepared = assemble(
+            user_id, request, params, tuple(files), account=account, parent_id=parent_id, version=version, price=price
+        )
         planned.append(Planned(draft.key, draft.variation, prepared, draft.item.pk if draft.item else None))
     return planned
 

@@ -46,8 +46,8 @@ def accept(user_id: int, wanted: BatchRequest, *, idempotency: Idempotency | Non
     Raises:
         Invalid, NotFound, Conflict, KeyReused, PaymentRequired, CapReached, Unavailable: nothing was changed.
     """
-    if idempotency is not None and (replay := _replay(user_id, idempotency)):
-        return replay
+    if idempotency is not None and (answered := replay(user_id, idempotency)):
+        return answered
     _, stopped = switches.look()
     if stopped and any(ref.url for ref in wanted.inputs):
         raise stopped  # nothing is fetched for what is not accepted
@@ -92,10 +92,10 @@ def accept_items(
                 remember(idempotency, batch, reused=False, now=batch.created_at)
     except KeyTaken:
         assert idempotency is not None
-        replay = _replay(batch.user_id, idempotency)
-        if replay is None:
+        answered = replay(batch.user_id, idempotency)
+        if answered is None:
             raise Conflict("try_again", "The same key is being used at this moment. Send it again.") from None
-        return replay
+        return answered
     return AcceptedBatch(batch)
 
 
@@ -137,7 +137,12 @@ def quote(user_id: int, wanted: BatchRequest) -> BatchQuote:
     )
 
 
-def _replay(user_id: int, idempotency: Idempotency) -> AcceptedBatch | None:
+def replay(user_id: int, idempotency: Idempotency) -> AcceptedBatch | None:
+    """What the caller's key was answered with before.
+
+    Raises:
+        KeyReused: it came with another request.
+    """
     row = known(user_id, idempotency)
     if row is None:
         return None

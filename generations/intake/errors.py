@@ -32,6 +32,10 @@ class NotFound(Refusal):
     """Something that it names is not there, or is somebody else's."""
 
 
+class Forbidden(Refusal):
+    """He may see it, and not do this."""
+
+
 class Conflict(Refusal):
     """It cannot be done as things stand; ``extra["generation"]`` names the Generation in the way."""
 

@@ -39,19 +39,24 @@ def known(user_id: int, idempotency: Idempotency) -> IdempotencyKey | None:
     return row
 
 
-def remember(idempotency: Idempotency, answer: Generation | Batch, *, reused: bool, now: datetime) -> None:
+def remember(
+    idempotency: Idempotency, answer: Generation | Batch, *, reused: bool, now: datetime, user_id: int | None = None
+) -> None:
     """Bind the key to the answer, or find that somebody did so meanwhile.
+
+    ``user_id``: whose key it is, where the answer is somebody else's.
 
     Raises:
         KeyTaken: the caller's transaction must be rolled back.
     """
-    same = IdempotencyKey.objects.filter(user_id=answer.user_id, key=idempotency.key)
+    user_id = user_id or answer.user_id
+    same = IdempotencyKey.objects.filter(user_id=user_id, key=idempotency.key)
     same.filter(expires_at__lte=now).delete()
     generation, batch = (answer, None) if isinstance(answer, Generation) else (None, answer)
     IdempotencyKey.objects.bulk_create(
         [
             IdempotencyKey(
-                user_id=answer.user_id,
+                user_id=user_id,
                 key=idempotency.key,
                 body_sha256=idempotency.body_sha256,
                 generation=generation,

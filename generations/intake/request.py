@@ -15,6 +15,7 @@ from generations.intake import switches, webhooks
 from generations.intake.errors import Conflict, Invalid, KeyReused, NotFound
 from generations.intake.idempotency import Idempotency, KeyTaken, known
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
+from generations.intake.makers import makers, parent_of
 from generations.intake.prompts import filled_in
 from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
@@ -52,8 +53,8 @@ def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = 
     Raises:
         Invalid, NotFound, Conflict, KeyReused, PaymentRequired, CapReached, Unavailable: nothing was changed.
     """
-    if idempotency is not None and (replay := _replay(user_id, idempotency)):
-        return replay
+    if idempotency is not None and (answered := replay(user_id, idempotency)):
+        return answered
     if any(ref.url for ref in request.inputs):
         _, stopped = switches.look()
         if stopped:
@@ -63,10 +64,7 @@ def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = 
         return store(prepared, request.reuse, idempotency=idempotency, actor=actor)
     except KeyTaken:
         assert idempotency is not None
-        replay = _replay(user_id, idempotency)
-        if replay is None:
-            raise Conflict("try_again", "The same key is being used at this moment. Send it again.") from None
-        return replay
+        return replay_taken(user_id, idempotency)
 
 
 def prepare(user_id: int, request: Request) -> Prepared:
@@ -80,10 +78,13 @@ def prepare(user_id: int, request: Request) -> Prepared:
     if request.webhook_url is not None:
         webhooks.check_url(request.webhook_url, field="webhook_url")
     account = pinned_account(user_id, request.provider_id, request.account_id)
-    parent = _parent(user_id, request.parent_id)
+    _check_parent(user_id, request.parent_id)
     inputs = resolve(user_id, request.inputs, params)
+    parent_id = request.parent_id or parent_of(inputs, makers(user_id, inputs))
     price = credits.price_of(request.provider_id, request.operation_type, params.model_name, params.output_count)
-    return assemble(user_id, request, params, inputs, account=account, parent=parent, version=version, price=price)
+    return assemble(
+        user_id, request, params, inputs, account=account, parent_id=parent_id, version=version, price=price
+    )
 
 
 def assemble(
@@ -93,7 +94,7 @@ def assemble(
     inputs: tuple[ResolvedInput, ...],
     *,
     account: Account | None = None,
-    parent: Generation | None = None,
+    parent_id: UUID | None = None,
     version: PromptVersion | None = None,
     price: int | None,
 ) -> Prepared:
@@ -111,7 +112,7 @@ def assemble(
         scheduled_at=request.scheduled_at,
         not_before=request.scheduled_at,
         account=account,
-        parent=parent,
+        parent_id=parent_id,
         prompt_version=version,
         fingerprint=fingerprint(
             provider_id=request.provider_id,
@@ -174,7 +175,12 @@ def params_with_prompt(request: Request, version: PromptVersion | None) -> dict[
     return {**request.params, "prompt": filled_in(version, request.variables)}
 
 
-def _replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
+def replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
+    """What the caller's key was answered with before.
+
+    Raises:
+        KeyReused: it came with another request.
+    """
     row = known(user_id, idempotency)
     if row is None:
         return None
@@ -183,13 +189,22 @@ def _replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
     return Accepted(row.generation, reused=row.reused, replayed=True)
 
 
-def _parent(user_id: int, parent_id: UUID | None) -> Generation | None:
-    if parent_id is None:
-        return None
-    parent = Generation.objects.of_user(user_id).filter(pk=parent_id).first()
-    if parent is None:
+def replay_taken(user_id: int, idempotency: Idempotency) -> Accepted:
+    """What somebody else has answered the caller's key with at this moment.
+
+    Raises:
+        Conflict: ``try_again``: that is not to be seen yet.
+        KeyReused: it came with another request.
+    """
+    answer = replay(user_id, idempotency)
+    if answer is None:
+        raise Conflict("try_again", "The same key is being used at this moment. Send it again.")
+    return answer
+
+
+def _check_parent(user_id: int, parent_id: UUID | None) -> None:
+    if parent_id is not None and not Generation.objects.of_user(user_id).filter(pk=parent_id).exists():
         raise NotFound("unknown_parent", "There is no such generation of yours.", field="parent")
-    return parent
 
 
 __all__ = [
@@ -202,4 +217,6 @@ __all__ = [
     "assemble",
     "params_with_prompt",
     "prepare",
+    "replay",
+    "replay_taken",
 ]

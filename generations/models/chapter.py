@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid_utils.compat as uuid
 from django.conf import settings
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 
 
@@ -14,6 +14,11 @@ class ChapterQuerySet(models.QuerySet["Chapter"]):
         """What this user may see: his own, and those that he is a member of."""
         member = ChapterMember.objects.filter(chapter=OuterRef("pk"), user_id=user_id)
         return self.filter(Q(owner_id=user_id) | Exists(member))
+
+    def with_access_of(self, user_id: int) -> ChapterQuerySet:
+        """``given``: what this user may do as a member; None where he is none."""
+        access = ChapterMember.objects.filter(chapter=OuterRef("pk"), user_id=user_id).values("access")
+        return self.annotate(given=Subquery(access[:1]))
 
 
 class Chapter(models.Model):

@@ -37,6 +37,8 @@ class Event(models.Model):
         REFUNDED = "refunded"
         DISMISSED = "dismissed"
         RESTORED = "restored"
+        CHOSEN = "chosen"
+        LEFT_SCENE = "left_scene"
         COMPLETED = "completed"
         FAILED = "failed"
         CANCELLED = "cancelled"

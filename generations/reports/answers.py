@@ -92,8 +92,9 @@ class GenerationAnswer(Answer):
     )
     retry_of: UUID | None
     retries: list[UUID]
-    parent: UUID | None
+    parent: UUID | None = Field(description="The generation that this one continues or was made from.")
     prompt_version: UUID | None = Field(description="The version of a prompt that params' prompt is the text of.")
+    scene: UUID | None = Field(description="The scene of a chapter that it is a take of.")
     retry_count: int
     error_code: str | None
     error_message: str | None

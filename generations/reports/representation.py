@@ -141,6 +141,7 @@ def _generation(here: str, row: Generation, beside: _Beside, *, eta: int | None 
         retries=beside.retries,
         parent=row.parent_id,
         prompt_version=row.prompt_version_id,
+        scene=row.scene_id,
         retry_count=row.retry_count,
         error_code=row.error_code or None,
         error_message=row.error_message or None,

@@ -34,6 +34,8 @@ EVENTS = {
     KIND.COMPLETED: "Completed{partial}.",
     KIND.DISMISSED: "It was dismissed: nothing is to be done about it{because}.",
     KIND.RESTORED: "It is a dead letter again; its dismissal was taken back.",
+    KIND.CHOSEN: "It was {chosen} of scene {scene}.",
+    KIND.LEFT_SCENE: "It was taken out of scene {scene}. What it has made is kept.",
     KIND.FAILED: "Failed: {reason}{rule}.",
     KIND.CANCELLED: "Cancelled.",
 }
@@ -63,6 +65,8 @@ def event_text(event: Event) -> str:
         decision=DECISIONS.get(str(data.get("decision")), "it is settled"),
         changed=f" with another {' and '.join(data['changed'])}" if data.get("changed") else "",
         rule=", as an operator's rule for this code says" if data.get("overruled") else "",
+        chosen="chosen as the picture" if data.get("chosen", True) else "no longer the chosen picture",
+        scene=data.get("scene") or "a chapter",
         newer=data.get("generation") or data.get("retry") or "a new generation",
     )
     return text.replace("of Attempt", "of attempt").replace("of An attempt", "of an attempt")

@@ -105,6 +105,32 @@ def test_sends_only_the_prompt_to_a_model_that_takes_only_that() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ratio", "size"),
+    [
+        ("1:1", (1024, 1024)),
+        ("16:9", (1024, 576)),
+        ("9:16", (576, 1024)),
+        ("3:2", (1024, 680)),
+        ("21:9", (1024, 440)),
+    ],
+)
+def test_turns_a_ratio_into_a_size_where_the_model_takes_one(ratio: str, size: tuple[int, int]) -> None:
+    _, body = asked("text_to_image", {"prompt": "x", "aspect_ratio": ratio})
+    assert ((body["width"], body["height"]), "aspect_ratio" in body) == (size, False)
+    _, body = asked("text_to_image", {"prompt": "x", "aspect_ratio": ratio, "model_id": "seedream-t2i"})
+    assert (body["width"], body["height"]) == (str(size[0]), str(size[1]))
+    _, body = asked("text_to_image", {"prompt": "x", "aspect_ratio": ratio, "model_id": "imagen-4"})
+    assert (body["aspect_ratio"], "width" in body) == (ratio, False)
+
+
+def test_takes_a_ratio_and_its_size_for_the_same_request() -> None:
+    model = LAB.operations["text_to_image"]
+    by_ratio = model.model_validate({"prompt": "x", "aspect_ratio": "16:9"})
+    by_size = model.model_validate({"prompt": "x", "width": 1024, "height": 576})
+    assert by_ratio.canonical() == by_size.canonical() == model.model_validate(by_ratio.canonical()).canonical()
+
+
+@pytest.mark.parametrize(
     ("operation", "change"),
     [
         ("text_to_image", {"width": 500}),
@@ -112,7 +138,8 @@ def test_sends_only_the_prompt_to_a_model_that_takes_only_that() -> None:
         ("text_to_image", {"width": 1032}),
         ("text_to_image", {"samples": 5}),
         ("text_to_image", {"guidance_scale": 0.5}),
-        ("text_to_image", {"aspect_ratio": "16:9"}),
+        ("text_to_image", {"aspect_ratio": "16:9", "width": 512}),
+        ("text_to_image", {"model_id": "nano-banana-t2i", "aspect_ratio": "16:9"}),
         ("text_to_image", {"model_id": "seedream-4", "width": 512}),
         ("text_to_image", {"model_id": "nano-banana-t2i", "negative_prompt": "fog"}),
         ("text_to_image", {"model_id": "../x y"}),

@@ -44,7 +44,7 @@ class BatchListView(ApiView):
         """A page of the caller's batches, newest first."""
         http, user = plain(given), caller(given)
         rows, links = query.page(http, Batch.objects.of_user(user.pk), scope=f"batches of {user.pk}")
-        return answer(BatchPage.of(results=_told(given, rows), **links))
+        return answer(BatchPage.of(results=told_batches(given, rows), **links))
 
     @docs_batches.create_batch
     def post(self, given: Request) -> Response:
@@ -55,7 +55,7 @@ class BatchListView(ApiView):
         accepted = batches.accept(
             caller(given).pk, wanted, idempotency=requests.idempotency(http, sent), actor=actor(given)
         )
-        (told,) = _told(given, [accepted.batch])
+        (told,) = told_batches(given, [accepted.batch])
         headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
         return answer(told, 202, Location=told.links.self, **headers)
 
@@ -89,7 +89,7 @@ class BatchView(ApiView):
     @docs_batches.get_batch
     def get(self, given: Request, batch_id: UUID) -> Response:
         """How far it is."""
-        return answer(_told(given, [_own(given, batch_id)])[0])
+        return answer(told_batches(given, [_own(given, batch_id)])[0])
 
 
 class BatchItemListView(ApiView):
@@ -163,7 +163,7 @@ class BatchRetryView(ApiView):
         batch = _own(given, batch_id)
         told = batch_changes.retry_failed(batch.pk, insist=wanted.insist, actor=actor(given))
         batch.refresh_from_db()
-        (after,) = _told(given, [batch])
+        (after,) = told_batches(given, [batch])
         return answer(
             BatchRetryAnswer.of(retried=told.retried, possibly_billed=list(told.possibly_billed), batch=after), 202
         )
@@ -199,10 +199,11 @@ def _changed(given: Request, batch_id: UUID, change: Callable[[UUID], None]) -> 
     batch = _own(given, batch_id)
     change(batch.pk)
     batch.refresh_from_db()
-    return _told(given, [batch])[0]
+    return told_batches(given, [batch])[0]
 
 
-def _told(given: Request, rows: list[Batch]) -> list[BatchAnswer]:
+def told_batches(given: Request, rows: list[Batch]) -> list[BatchAnswer]:
+    """The answers for batches, in a number of queries that does not depend on how many they are."""
     standings = reports.standings(rows)
     return [_batch(here(given), row, standings[row.pk]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Generations: ask, list, look, cancel, retry, tell the story, quote."""
+"""Generations: ask, list, look, cancel, retry, tell the story and the family, quote."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from rest_framework.response import Response
 from generations.api import body, docs, query, requests
 from generations.api.answers import (
     GenerationPage,
+    LineageAnswer,
     QuoteAccount,
     QuoteAnswer,
+    RelativeAnswer,
     TimelineAnswer,
     TimelineLine,
 )
@@ -25,15 +27,16 @@ from generations.api.views.base import ApiView, actor, answer, caller, here, pla
 from generations.intake import cancel, quote, request, retry
 from generations.lifecycle import LIVE, Operation, Status
 from generations.models import BatchItem, Generation
-from generations.reports import representation, timeline
+from generations.reports import lineage, representation, timeline
 from generations.reports.answers import GenerationAnswer
+from generations.signing import content_url
 
 
 class GenerationListView(ApiView):
     """Ask for one; list one's own."""
 
     query_names = query.PAGING | {
-        *("status", "provider_id", "operation_type", "batch", "created_after", "created_before")
+        *("status", "provider_id", "operation_type", "batch", "scene", "created_after", "created_before")
     }
 
     @docs.list_generations
@@ -112,6 +115,18 @@ class TimelineView(ApiView):
         return answer(TimelineAnswer.of(id=row.pk, status=row.status, lines=lines))
 
 
+class LineageView(ApiView):
+    """One's family."""
+
+    @docs.get_lineage
+    def get(self, given: Request, generation_id: UUID) -> Response:
+        """Its ancestors and descendants among the caller's own."""
+        row = _own(given, generation_id)
+        family = lineage.lineage(row)
+        nodes = [_relative(here(given), one) for one in family.relatives]
+        return answer(LineageAnswer.of(id=row.pk, nodes=nodes, truncated=family.truncated))
+
+
 class QuoteView(ApiView):
     """What a request would cost and do."""
 
@@ -140,6 +155,24 @@ def _own(given: Request, generation_id: UUID) -> Generation:
     return row
 
 
+def _relative(here: str, one: lineage.Relative) -> RelativeAnswer:
+    row, picture = one.generation, one.picture
+    return RelativeAnswer.of(
+        id=row.pk,
+        depth=one.depth,
+        came_from=one.came_from,
+        parent=row.parent_id,
+        retry_of=row.retry_of_id,
+        provider_id=row.provider_id,
+        operation_type=row.operation_type,
+        status=row.status,
+        prompt=row.prompt,
+        url=here + content_url(picture) if picture else None,
+        thumbnail_url=here + content_url(picture, thumbnail=True) if picture and picture.thumbnail_key else None,
+        created_at=row.created_at,
+    )
+
+
 def _filtered(given: QueryDict, user_id: int) -> QuerySet[Generation]:
     rows: QuerySet[Generation] = Generation.objects.of_user(user_id)
     if statuses := query.choices(given, "status", Status.values):
@@ -150,6 +183,8 @@ def _filtered(given: QueryDict, user_id: int) -> QuerySet[Generation]:
         rows = rows.filter(provider_id=provider_id)
     if (batch := query.identifier(given, "batch")) is not None:
         rows = rows.filter(Exists(BatchItem.objects.filter(generation=OuterRef("pk"), batch=batch)))
+    if (scene := query.identifier(given, "scene")) is not None:
+        rows = rows.filter(scene=scene)
     if (after := query.moment(given, "created_after")) is not None:
         rows = rows.filter(created_at__gte=after)
     if (before := query.moment(given, "created_before")) is not None:

@@ -143,3 +143,26 @@ def test_cannot_be_added_changed_or_deleted(console: Client) -> None:
     console.post(page_of(made), {"status": "completed", "priority": "9"})
     made.refresh_from_db()
     assert (made.status, made.priority) == (Status.PENDING, 5)
+
+
+def test_shows_its_family_as_a_tree_with_pictures(console: Client) -> None:
+    still = completed_generation(prompt="a still lake")
+    moving = GenerationFactory.create(
+        user=still.user, parent=still, status=Status.FAILED, prompt="the lake, moving", operation_type="image_to_video"
+    )
+    again = GenerationFactory.create(user=still.user, parent=still, retry_of=moving)
+    GenerationFactory.create(user=still.user, parent=again, prompt="the lake, longer", operation_type="video_extend")
+
+    response = console.get(page_of(again))
+
+    branches = response.context["family"]["branches"]
+    assert [(one.indent, one.how, one.is_this) for one in branches] == [
+        (0, "Text to video", False),
+        (1, "Image to video", False),
+        (2, "retry", True),
+        (3, "Extend a video", False),
+    ]
+    page = response.content.decode()
+    assert content_url(still.submissions.get().assets.get(), thumbnail=True) in page
+    assert "the lake, longer" in page
+    assert console.get(page_of(GenerationFactory.create())).context["family"] is None

@@ -290,7 +290,7 @@ class TestChangedParams:
         [
             ({}, "params.prompt"),
             ({"prompt": "x", "width": 3}, "params.width"),
-            ({"prompt": "x", "aspect_ratio": "1:1"}, "params.aspect_ratio"),  # a rule over several params
+            ({"prompt": "x", "aspect_ratio": "1:1", "width": 512}, "params.aspect_ratio"),  # a rule over several params
             ({"prompt": "x", "nonsense": 1}, "params.nonsense"),
         ],
     )
