@@ -20,6 +20,13 @@ from generations.api.views.batches import (
 )
 from generations.api.views.credits import CreditsView, LedgerView
 from generations.api.views.dead_letters import DeadLetterListView, DismissView, GroupListView, ReplayView, RestoreView
+from generations.api.views.exports import (
+    BatchZipView,
+    ExportListView,
+    ExportRegenerateView,
+    ExportView,
+    FormatListView,
+)
 from generations.api.views.generations import (
     CancelView,
     GenerationListView,
@@ -70,6 +77,11 @@ urlpatterns = [
         RegenerateView.as_view(),
         name="batch-regenerate",
     ),
+    path("v1/exports", ExportListView.as_view(), name="exports"),
+    path("v1/exports/formats", FormatListView.as_view(), name="export-formats"),
+    path("v1/exports/<uuid:export_id>", ExportView.as_view(), name="export"),
+    path("v1/exports/<uuid:export_id>/regenerate", ExportRegenerateView.as_view(), name="export-regenerate"),
+    path("v1/batches/<uuid:batch_id>/zip", BatchZipView.as_view(), name="batch-zip"),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
     path("v1/credits", CreditsView.as_view(), name="credits"),
     path("v1/credits/ledger", LedgerView.as_view(), name="ledger"),
