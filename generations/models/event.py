@@ -37,6 +37,7 @@ class Event(models.Model):
         REFUNDED = "refunded"
         DISMISSED = "dismissed"
         RESTORED = "restored"
+        FILES_REMOVED = "files_removed"
         COMPLETED = "completed"
         FAILED = "failed"
         CANCELLED = "cancelled"

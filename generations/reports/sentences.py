@@ -34,6 +34,7 @@ EVENTS = {
     KIND.COMPLETED: "Completed{partial}.",
     KIND.DISMISSED: "It was dismissed: nothing is to be done about it{because}.",
     KIND.RESTORED: "It is a dead letter again; its dismissal was taken back.",
+    KIND.FILES_REMOVED: "Its files were removed, as they had become too old; it answers this request no longer.",
     KIND.FAILED: "Failed: {reason}{rule}.",
     KIND.CANCELLED: "Cancelled.",
 }

@@ -298,6 +298,8 @@ def test_describes_itself_completely(schema: dict[str, Any]) -> None:
         "get /api/v1/assets",
         "post /api/v1/assets",
         "get /api/v1/assets/{asset_id}",
+        "patch /api/v1/assets/{asset_id}",
+        "delete /api/v1/assets/{asset_id}",
         "get /api/v1/exports",
         "post /api/v1/exports",
         "get /api/v1/exports/formats",
