@@ -49,8 +49,8 @@ class Cleaned:
     generations: int = 0
     batches: int = 0
     kept_generations: int = 0
-    """Old enough, but something is made from their result, a batch shows them, somebody wants to keep it, or the row was
-    in use."""
+    """Old enough, but something is made from their result, a batch shows them, somebody wants to keep it, or the row
+    was in use."""
     idempotency_keys: int = 0
     callback_nonces: int = 0
     webhook_deliveries: int = 0
