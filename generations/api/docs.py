@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from drf_spectacular.contrib.pydantic import PydanticExtension
@@ -48,6 +48,7 @@ from generations.api.answers import (
 )
 from generations.api.problems import MEDIA_TYPE
 from generations.api.requests import (
+    AssetChange,
     Body,
     DismissRequest,
     EntryRequest,
@@ -131,7 +132,7 @@ WRITES = (413, 415)
 def describes(  # noqa: PLR0913  what a schema says about a handler
     operation_id: str,
     summary: str,
-    answers: dict[int, tuple[Any, str]],
+    answers: Mapping[Any, tuple[Any, str]],
     *,
     tag: str,
     problems: tuple[int, ...] = (),
@@ -140,8 +141,8 @@ def describes(  # noqa: PLR0913  what a schema says about a handler
     parameters: list[OpenApiParameter] | None = None,
     examples: list[OpenApiExample] | None = None,
 ) -> Callable[[F], F]:
-    """A decorator for a handler. ``answers``: model (None: no body) and meaning by status; ``problems``: those beside
-    the usual ones."""
+    """A decorator for a handler. ``answers``: model (None: no body) and meaning, by status (or status and media type);
+    ``problems``: those beside the usual ones."""
     responses: dict[Any, Any] = {
         status: OpenApiResponse(model or None, description=text) for status, (model, text) in answers.items()
     }
@@ -297,7 +298,16 @@ list_assets = describes(
     "Your assets, newest first",
     {200: (AssetPage, "A page.")},
     tag="assets",
-    parameters=[parameter("role", "Results or uploads.", values=Asset.Role.values), LIMIT, CURSOR],
+    parameters=[
+        parameter("role", "Results, uploads, exports.", values=Asset.Role.values),
+        parameter("kind", "Pictures or videos.", values=["image", "video"]),
+        parameter("favourite", "Only favourites, or only others.", values=["true", "false"]),
+        parameter("generation", "Only results of this generation.", kind=OpenApiTypes.UUID),
+        parameter("created_after", "Not before this date and time.", kind=OpenApiTypes.DATETIME),
+        parameter("created_before", "Before this date and time.", kind=OpenApiTypes.DATETIME),
+        LIMIT,
+        CURSOR,
+    ],
 )
 upload_asset = describes(
     "assets_create",
@@ -318,6 +328,22 @@ upload_asset = describes(
 )
 get_asset = describes(
     "assets_get", "One asset", {200: (AssetAnswer, "With fresh links.")}, tag="assets", problems=(404,)
+)
+change_asset = describes(
+    "assets_change",
+    "Keep an asset, however old it gets, or keep it no longer",
+    {200: (AssetAnswer, "As it is now.")},
+    tag="assets",
+    problems=(*WRITES, 404, 409),
+    request=AssetChange,
+)
+remove_asset = describes(
+    "assets_remove",
+    "Remove an upload that nothing uses",
+    {204: (None, "It is gone.")},
+    tag="assets",
+    description="Results and exports are no uploads: they go with their generation, or by their age.",
+    problems=(404, 409),
 )
 list_providers = describes(
     "providers_list",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from generations.api.requests import Body, Id, InputRequest, Moment, Variables, Word
+from generations.api.requests_exports import Formats, as_given
 from generations.intake.batch_plan import BatchRequest, Wanted
 from generations.intake.inputs import InputRef
 from generations.models import Batch
@@ -59,6 +60,7 @@ class NewBatch(Body):
     priority: Whole = Field(default=5, ge=0, le=9, description="0 to 9; higher goes first.")
     scheduled_at: Moment | None = Field(default=None, description="Not before this time, within the next year.")
     account: Id | None = Field(default=None, description="Only on this provider account.")
+    export_formats: Formats = Field(default=[], description="Every output is exported in these.")
     prompt_version: Id | None = Field(default=None, description="Whose text is the common prompt.")
     variables: Variables = Field(default={}, description="What its variables are; a gallery's own are its items'.")
 
@@ -81,6 +83,7 @@ class NewBatch(Body):
             priority=self.priority,
             scheduled_at=self.scheduled_at,
             account_id=self.account,
+            export_formats=tuple(as_given(self.export_formats)),
             prompt_version_id=self.prompt_version,
             variables=self.variables,
         )

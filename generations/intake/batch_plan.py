@@ -53,7 +53,8 @@ class BatchRequest:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     inputs: tuple[InputRef, ...] = ()
     input_role: str | None = None
-    export_formats: tuple[dict[str, Any], ...] = ()
+    export_formats: tuple[Any, ...] = ()
+    """Names, or objects with ``format``, ``fit`` and ``colour``."""
     reuse: Reuse = "completed"
     context: Any = None
     metadata: dict[str, Any] = field(default_factory=dict)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from generations.intake import caps, switches
+from generations.execution import exports
+from generations.intake import caps, library, switches
 from generations.intake.batch_plan import BatchRequest, Planned, plan
-from generations.intake.errors import Conflict, KeyReused
+from generations.intake.errors import Conflict, KeyReused, NotFound
+from generations.intake.exports import canonical_formats
 from generations.intake.idempotency import Idempotency, KeyTaken, known, remember
 from generations.intake.store import Reuse, holders, may_answer, store_all
 from generations.models import Batch, BatchItem
@@ -59,7 +61,7 @@ def accept(user_id: int, wanted: BatchRequest, *, idempotency: Idempotency | Non
         operation_type=wanted.operation_type,
         params=wanted.params,
         metadata=wanted.metadata,
-        export_formats=list(wanted.export_formats),
+        export_formats=canonical_formats(wanted.export_formats),
     )
     return accept_items(batch, plan(user_id, wanted), wanted.reuse, idempotency=idempotency, actor=actor)
 
@@ -82,12 +84,15 @@ def accept_items(
         one.prepared.generation.batch_item_id, one.prepared.generation.standalone = item.pk, False
     try:
         with transaction.atomic():
+            _lock_library_items(batch.user_id, planned)
             answers = store_all([one.prepared for one in planned], reuse, actor=actor)
             batch.created_at = database_now()
             batch.save(force_insert=True)
             for item, answer in zip(items, answers, strict=True):
                 item.generation, item.reused = answer.generation, answer.reused
             BatchItem.objects.bulk_create(items)
+            if batch.export_formats and any(answer.reused for answer in answers):
+                exports.order_for_batches([batch.pk])
             if idempotency is not None:
                 remember(idempotency, batch, reused=False, now=batch.created_at)
     except KeyTaken:
@@ -105,6 +110,7 @@ def quote(user_id: int, wanted: BatchRequest) -> BatchQuote:
     Raises:
         Invalid, NotFound: as accepting it would.
     """
+    canonical_formats(wanted.export_formats)
     planned = plan(user_id, wanted)
     rows = [one.prepared.generation for one in planned]
     there = holders(rows) if wanted.reuse != "none" else {}
@@ -149,3 +155,16 @@ def replay(user_id: int, idempotency: Idempotency) -> AcceptedBatch | None:
     if row.batch is None:
         raise KeyReused
     return AcceptedBatch(row.batch, replayed=True)
+
+
+def _lock_library_items(user_id: int, planned: Sequence[Planned]) -> None:
+    """Until the caller's transaction ends nobody deletes what the items are made from.
+
+    Raises:
+        NotFound: somebody has.
+    """
+    ids = {one.library_item for one in planned if one.library_item is not None}
+    if ids and (gone := ids - library.usable(user_id, ids, lock=True).keys()):
+        raise NotFound(
+            "unknown_library_item", f"The library item {min(gone)} was deleted at this moment.", field="items"
+        )

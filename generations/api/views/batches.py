@@ -228,6 +228,7 @@ def _batch(address: str, row: Batch, standing: reports.Standing) -> BatchAnswer:
         operation_type=row.operation_type,
         params=row.params,
         metadata=row.metadata,
+        export_formats=row.export_formats,
         created_at=row.created_at,
         closed_at=row.closed_at,
         cancelled_at=row.cancelled_at,
@@ -242,6 +243,7 @@ def _links(address: str, row: Batch, standing: reports.Standing) -> BatchLinks:
     facts: dict[str, Any] = {
         "self": own,
         "items": f"{own}/items",
+        "zip": f"{own}/zip",
         "cancel": f"{own}/cancel" if live else None,
         "pause": f"{own}/pause" if live and row.paused_at is None else None,
         "resume": f"{own}/resume" if live and row.paused_at is not None else None,

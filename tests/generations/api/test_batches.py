@@ -18,8 +18,10 @@ from accounts.models import LedgerEntry, Wallet
 from generations.conf import limits
 from generations.execution import batches, recover, settle
 from generations.execution.settle import Ending
+from generations.intake import batches as intake
+from generations.intake.batch_plan import BatchRequest, Planned, plan
 from generations.lifecycle import State, Status
-from generations.models import Batch, BatchItem, Generation, Submission
+from generations.models import Batch, BatchItem, Export, Generation, Submission
 from generations.reports import audit
 from tests.factories import (
     AccountFactory,
@@ -179,6 +181,22 @@ class TestGallery:
 
         assert [one["generation"]["inputs"][0]["asset"]["sha256"] for one in items] == [picture.sha256] * 2
 
+    def test_is_refused_when_an_item_is_deleted_at_this_moment(
+        self, api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        item = LibraryItemFactory.create(owner=user)
+
+        def then_deleted(user_id: int, wanted: BatchRequest) -> list[Planned]:
+            found = plan(user_id, wanted)
+            item.delete()
+            return found
+
+        monkeypatch.setattr(intake, "plan", then_deleted)
+
+        reply = api.post(BATCHES, gallery([{"library_item": item.pk}]), format="json")
+
+        assert_problem(reply, 404, "unknown_library_item")
+
     def test_knows_no_item_of_somebody_else(self, api: APIClient) -> None:
         item = LibraryItemFactory.create()
 
@@ -318,6 +336,30 @@ class TestSameness:
 
         assert "3 of these" in told["detail"]
         assert len(told["generations"]) == 3
+
+
+class TestExports:
+    def test_keeps_the_formats_that_every_output_is_exported_in(self, api: APIClient, text: Body) -> None:
+        told = made(api, {**text, "export_formats": ["instagram_story", {"format": "tiktok", "fit": "pad"}]})
+
+        assert [one["format"] for one in told["export_formats"]] == ["instagram_story", "tiktok"]
+        assert told["export_formats"][1]["fit"] == "pad"
+
+    def test_refuses_a_format_that_there_is_none_of(self, api: APIClient, text: Body) -> None:
+        for path in (BATCHES, f"{BATCHES}/quote"):
+            reply = api.post(path, {**text, "export_formats": ["myspace"]}, format="json")
+            assert_problem(reply, 400, "invalid_format")
+
+    def test_exports_what_was_there_before(self, api: APIClient, user: User, text: Body) -> None:
+        first = made(api, {**text, "variations": 1})
+        (item,) = items_of(api, first)
+        SubmissionFactory.create(generation_id=item["generation"]["id"], state=State.SUCCEEDED)
+        AssetFactory.create(user=user, submission=Submission.objects.get())
+        end(Status.COMPLETED, [item["generation"]["id"]])
+
+        made(api, {**text, "variations": 2, "export_formats": ["tiktok"]})
+
+        assert Export.objects.get().asset.submission == Submission.objects.get()
 
 
 class TestQuote:
