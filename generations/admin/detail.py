@@ -13,6 +13,7 @@ from accounts.admin.words import NOTHING, ago, amount, pretty_json, span
 from accounts.models import LedgerEntry
 from generations.admin.actions import legal
 from generations.admin.batch import batch_link
+from generations.admin.chapter import scene_link
 from generations.admin.family import family
 from generations.admin.history import STATE_TONES, generation_link
 from generations.admin.prompt import version_link
@@ -249,4 +250,6 @@ def _links(generation: Generation) -> list[tuple[str, list[SafeString]]]:
     found.append(("In the batch", [batch_link(item) for item in items]))
     if (version := generation.prompt_version) is not None:
         found.append(("Prompt", [version_link(version)]))
+    if generation.scene is not None:
+        found.append(("A take of", [scene_link(generation.scene)]))
     return [(title, links) for title, links in found if links]

@@ -215,7 +215,7 @@ class GenerationAdmin(HistoryAdmin[Generation]):
             pk = UUID(object_id)
         except ValueError:
             pk = UUID(int=0)
-        related = ("user", "account", "retry_of", "parent", "prompt_version__prompt")
+        related = ("user", "account", "retry_of", "parent", "prompt_version__prompt", "scene__chapter")
         return get_object_or_404(Generation.objects.select_related(*related), pk=pk)
 
     # --- many -------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Generations", "photo_library", "generations.generation"),
             ("Batches", "grid_view", "generations.batch"),
+            ("Chapters", "auto_stories", "generations.chapter"),
+            ("Scenes", "theaters", "generations.scene"),
             ("Attempts", "send", "generations.submission"),
             ("Unknown outcomes", "help", "generations.unknownoutcome"),
             ("Dead letters", "unsubscribe", "generations.deadletter"),
@@ -68,6 +70,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Events", "timeline", "generations.event"),
             ("Batch items", "view_list", "generations.batchitem"),
             ("Inputs", "input", "generations.generationinput"),
+            ("Chapter members", "group_add", "generations.chaptermember"),
             ("Account refusals", "block", "generations.accountexclusion"),
             ("Idempotency keys", "fingerprint", "generations.idempotencykey"),
             ("Callback nonces", "tag", "generations.callbacknonce"),

@@ -148,8 +148,18 @@ def choose(user_id: int, take_id: UUID, *, chosen: bool, actor: str) -> Generati
         NotFound, Forbidden: as ``enter``; it needs ``GENERATE``.
         Conflict: ``not_completed``: there is no picture to be shown.
     """
+    enter(user_id, _scene_of(take_id).chapter_id, Access.GENERATE)
+    return show(take_id, chosen=chosen, actor=actor)
+
+
+def show(take_id: UUID, *, chosen: bool = True, actor: str) -> Generation:
+    """As ``choose``, for operators, who need no access.
+
+    Raises:
+        NotFound: it is a take of no scene.
+        Conflict: as ``choose``.
+    """
     scene = _scene_of(take_id)
-    enter(user_id, scene.chapter_id, Access.GENERATE)
     with transaction.atomic():
         take = _locked_take(scene, take_id)
         if chosen and take.status != Status.COMPLETED:
