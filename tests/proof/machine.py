@@ -114,6 +114,7 @@ class Machine(RuleBasedStateMachine):
         possible = {kind.name for kind in self.kinds if kind.possible(self)}
         move = next((move for move in moves if move.name in possible), None)
         if move is not None:
+            note(f"made: {move}")
             getattr(self, move.name)(**move.arguments)
 
     # --- people -----------------------------------------------------------------------------------------
@@ -397,12 +398,13 @@ class Machine(RuleBasedStateMachine):
         """What the services do, until nothing is left that is due."""
         for _ in range(MOST_ROUNDS):
             before = self.house.seen
-            recover.recover()
-            self.house.look()
             for account in Account.objects.filter(pk__in=accounts.due_for_refresh()):
                 accounts._conclude(account, Decimal(100))
             for work in (self._claims, self._sends, self._records, self._lists, self._polls, self._collects):
                 work()
+            # After the others: what they have looked for in vain ends by the next tick, while their look is fresh.
+            recover.recover()
+            self.house.look()
             if self.house.seen == before:
                 return
         raise AssertionError("they are busy for ever")
