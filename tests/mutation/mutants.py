@@ -81,9 +81,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "count a wait as an attempt",
         "a busy provider uses up a request's attempts",
         f"{EXECUTION}/failures.py",
-        "    if number - generation.busy_bounces - generation.not_sent >= limits().max_submissions:",
+        "    if number - waits >= limits().max_submissions:",
         "    if number >= limits().max_submissions:",
-        f"{TESTS}/execution/test_dispatch.py",
+        f"{TESTS}/execution/test_dispatch.py::test_counts_no_wait_among_the_attempts",
     ),
     _mutant(
         "skip the last look",
@@ -101,8 +101,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if isinstance(outcome, AuthFailed):\n"
         "        return _failed(submission, outcome, JobFailed(), None, at_risk=False)\n"
         "    if submission.limit_at is not None and now >= submission.limit_at and _has_looked(submission, outcome):",
-        f"{TESTS}/execution/test_accounts.py",
-        f"{TESTS}/execution/test_poll.py",
+        f"{TESTS}/execution/test_poll.py::test_fails_no_job_when_the_account_is_refused",
     ),
     _mutant(
         "free the slot at a cancel",
@@ -153,8 +152,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{EXECUTION}/collect.py",
         "if touched[submission.pk][0] is None]",
         "]",
-        f"{TESTS}/execution/test_collect.py::test_keeps_a_late_result_and_never_spends_credits_for_it",
-        f"{TESTS}/execution/test_unknown.py",
+        f"{TESTS}/execution/test_collect.py::test_completes_nothing_by_an_attempt_that_was_given_up_for_another",
     ),
     _mutant(
         "take whichever job fits",
@@ -168,8 +166,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "forget what a callback told too early",
         "a job that is known is given up as unknown",
         f"{EXECUTION}/unknown.py",
-        "        if told.update(told_job_id=job_id):",
-        "        if not told.exists():",
+        '        if rows.filter(state=State.SENDING, told_job_id="").update(told_job_id=job_id):',
+        '        if rows.filter(state=State.SENDING, told_job_id="").exists():',
         f"{TESTS}/execution/test_unknown.py",
     ),
     _mutant(
@@ -184,7 +182,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "ask again and again",
         "resubmit_once is for ever",
         f"{EXECUTION}/recover.py",
-        "                generation__resubmits=0,\n",
+        "        generation__resubmits=0,\n",
         "",
         f"{TESTS}/execution/test_unknown.py::test_asks_only_once_more",
     ),
