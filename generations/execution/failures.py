@@ -132,7 +132,8 @@ def _ending(failure: Failure, generation: Generation, verdict: Verdict) -> Endin
     if verdict.delay is None:
         data = {"overruled": True} if verdict.overruled else {}
         return Ending(generation.pk, Status.FAILED, failure.error.code, failure.error.detail, number, data=data)
-    if number - generation.busy_bounces - generation.not_sent >= limits().max_submissions:
+    waits = generation.busy_bounces + generation.not_sent + (verdict.budget in {Budget.BUSY, Budget.NOT_SENT})
+    if number - waits >= limits().max_submissions:
         message = f"{limits().max_submissions} attempts were made; the last one: {failure.error.detail}"
         return Ending(generation.pk, Status.FAILED, "attempts_exhausted", message, number)
     if verdict.exclude and not _another_account(generation):

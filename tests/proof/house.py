@@ -30,6 +30,7 @@ from generations.intake.resolve import Answer, resolve
 from generations.intake.retry import retry
 from generations.lifecycle import ENDED, LIVE, OPEN, State, Status
 from generations.models import Generation, Submission
+from providers import registry
 from providers.base import CallbackResult, PollResult, RecentJob, SubmitResult
 from providers.errors import OutcomeUnknown, ProviderError
 from tests.factories import AccountFactory, PriceFactory, UserFactory, WalletFactory
@@ -69,6 +70,9 @@ class House:
         self.pollers: list[Hand] = []
         self.collectors: list[Hand] = []
         self.readers: list[Hand] = []
+        self.unknown_since: dict[UUID, datetime] = {}
+        self.unanswered: dict[UUID, int] = {}
+        """Of the unknown attempts that were looked for: how many of the last looks got no answer."""
         self.look()
 
     @property
@@ -82,6 +86,8 @@ class House:
         for pk, row in self.seen.submissions.items():
             if pk in seen.submissions and seen.submissions[pk].state != row.state:
                 self.owners.lose(pk)
+                if seen.submissions[pk].state == State.UNKNOWN:
+                    self.unknown_since[pk] = self.clock.now
         self.books.compare(seen)
         return seen
 
@@ -319,7 +325,23 @@ class House:
 
     def recover(self, step: Callable[[], int], dies: int | None = None) -> None:
         """One step of the tick, by any of several beats."""
+        before = self.seen
         event(step.__name__, str(self._move(step.__name__, None, step, dies)))
+        for pk, row in self.seen.submissions.items():
+            earlier = before.submissions[pk]
+            given_up = row.state == State.FAILED or (row.abandoned and not earlier.abandoned)
+            if given_up and earlier.state == State.UNKNOWN:
+                generation = self.seen.generations[row.generation]
+                wanted = generation.status != Status.CANCELLED or row.state == State.FAILED
+                assert not wanted or self._looked_for(pk, generation.provider), "nobody has looked for it"
+
+    def _looked_for(self, pk: UUID, provider_id: str) -> bool:
+        """Whether time may end an unknown attempt: what could be done to learn more of it has been done."""
+        provider = registry.get(provider_id)
+        if not (provider.can_find or provider.lists_recent):
+            return self.clock.now >= self.unknown_since[pk] + timedelta(seconds=limits().reconcile_after)
+        unanswered = self.unanswered.get(pk)
+        return unanswered is not None and (unanswered == 0 or unanswered >= limits().last_looks)
 
     def call_back(self, pk: UUID, job_id: str, *, address_of_attempt: bool) -> None:
         """A provider calls back, with a job id that may be the attempt's or not."""
@@ -360,7 +382,13 @@ class House:
             else:
                 reconcile._write(hand.token, look, tuple(jobs))
 
-        if self._move("write list", hand, move, dies) is DEAD:
+        result = self._move("write list", hand, move, dies)
+        for one in rows:
+            if one.pk not in others.ids:
+                # Who was killed may have written some.
+                known = jobs is not None or result is DEAD
+                self.unanswered[one.pk] = 0 if known else self.unanswered.get(one.pk, 0) + 1
+        if result is DEAD:
             return
         others.check()
         for one in rows:

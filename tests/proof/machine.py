@@ -86,6 +86,10 @@ def spread(words: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(words), min_size=4, max_size=4)
 
 
+def _all_steps() -> int:
+    return sum(step() for step in recover.STEPS)
+
+
 class Machine(RuleBasedStateMachine):
     """The rules."""
 
@@ -114,6 +118,7 @@ class Machine(RuleBasedStateMachine):
         possible = {kind.name for kind in self.kinds if kind.possible(self)}
         move = next((move for move in moves if move.name in possible), None)
         if move is not None:
+            note(f"made: {move}")
             getattr(self, move.name)(**move.arguments)
 
     # --- people -----------------------------------------------------------------------------------------
@@ -248,7 +253,7 @@ class Machine(RuleBasedStateMachine):
     @move(3, when=lambda self: self.house.seen.submissions, steps=st.sampled_from(["all", "all", *STEPS]), dies=dying)
     def recover(self, steps: str, dies: int | None) -> None:
         """A tick, or what a step of it does after the others failed."""
-        for step in STEPS.values() if steps == "all" else [STEPS[steps]]:
+        for step in recover.STEPS if steps == "all" else [STEPS[steps]]:
             self.house.recover(step, dies)
 
     @move(
@@ -263,6 +268,34 @@ class Machine(RuleBasedStateMachine):
         pk = one_of(self._attempts(State.UNKNOWN) or list(self.house.books.posts), which)
         job_id = self._job(pk, which, job) if job and decision == Submission.Resolution.BILLED else ""
         self.house.resolve(pk, Answer(decision, "a test", job_id), dies)
+
+    @move(when=lambda self: self._attempts(State.UNKNOWN), waits=st.booleans(), dies=dying)
+    def take_unknown(self, waits: bool, dies: int | None) -> None:
+        """Somebody begins to look into what is unknown, now or in a while."""
+        if waits:
+            self._wait()
+        self.house.take_unknown(dies)
+
+    @move(
+        2,
+        when=lambda self: self._full(self.house.readers),
+        which=few,
+        found=st.sampled_from(["jobs", "jobs", "nothing", "unreadable"]),
+        dies=dying,
+    )
+    def read_list(self, which: int, found: str, dies: int | None) -> None:
+        """What an account's list says is written down, however late."""
+        hand = one_of(self._full(self.house.readers), which)
+        account = one_of(sorted({one.account_id for one in hand.rows}), which)
+        jobs = {"jobs": self._jobs_of(account), "nothing": [], "unreadable": None}[found]
+        self.house.write_list(hand, account, jobs, dies)
+
+    @move(when=lambda self: self._attempts(State.UNKNOWN), which=few)
+    def send_again(self, which: int) -> None:
+        """A person does not wait for what is unknown, and then the provider tells that it has taken it after all."""
+        pk = one_of(self._attempts(State.UNKNOWN), which)
+        self.house.resolve(pk, Answer(Submission.Resolution.RESUBMIT, "a test"))
+        self.house.call_back(pk, self._job(pk, which, "its own"), address_of_attempt=True)
 
     @move(
         when=lambda self: self.house.books.posts,
@@ -397,12 +430,12 @@ class Machine(RuleBasedStateMachine):
         """What the services do, until nothing is left that is due."""
         for _ in range(MOST_ROUNDS):
             before = self.house.seen
-            recover.recover()
-            self.house.look()
             for account in Account.objects.filter(pk__in=accounts.due_for_refresh()):
                 accounts._conclude(account, Decimal(100))
             for work in (self._claims, self._sends, self._records, self._lists, self._polls, self._collects):
                 work()
+            # After the others: what they have looked for in vain ends by the next tick, while their look is fresh.
+            self.house.recover(_all_steps)
             if self.house.seen == before:
                 return
         raise AssertionError("they are busy for ever")

@@ -19,10 +19,11 @@ from generations.execution import recover, results, unknown
 from generations.execution.collect import _claim, _write, collect
 from generations.execution.dispatch import dispatch
 from generations.execution.poll import poll
+from generations.execution.results import Collected
 from generations.lifecycle import State, Status
 from generations.media import UnusableMedia
 from generations.models import Asset, Generation, Submission
-from providers.errors import AssetUnusable
+from providers.errors import AssetUnusable, NotDelivered
 from tests.factories import AssetFactory, GenerationFactory, SubmissionFactory
 from tests.generations.execution.studio import PRICE, PURSE, Studio, stale
 
@@ -213,14 +214,28 @@ def test_stores_once_what_two_collectors_are_at(studio: Studio) -> None:
     assert studio.events(generation).count("completed") == 1
 
 
-def test_writes_nothing_when_its_lease_is_over(studio: Studio) -> None:
+@pytest.mark.parametrize(
+    "lose", [stale, lambda attempt: Studio.past(attempt, "lease_until")], ids=["taken by another", "over"]
+)
+def test_writes_nothing_when_its_lease_is_over(studio: Studio, lose: Callable[[Submission], Any]) -> None:
     generation, attempt = finished(studio)
     token = uuid4()
     [row] = _claim(token, 9)
-    stale(attempt)
+    lose(attempt)
     _write(token, [(row, collecting._work(row)())])
     assert studio.assets(generation) == []
     assert studio.look(generation).status == Status.PROCESSING
+
+
+def test_writes_nothing_about_what_it_has_given_back() -> None:
+    one = SubmissionFactory.create(state=State.COLLECTING, lease_until=None)
+    token = uuid4()
+    [row] = _claim(token, 9)
+    _write(token, [(row, Collected((), NotDelivered()))])
+    _write(token, [(row, Collected((), AssetUnusable()))])
+    one.refresh_from_db()
+    assert (one.state, one.error_code, one.collect_tries) == (State.COLLECTING, "not_delivered", 0)
+    assert one.token != token
 
 
 def test_keeps_a_late_result_and_never_spends_credits_for_it(studio: Studio) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -80,6 +81,22 @@ def test_cools_a_busy_account_down_and_uses_up_no_attempt(studio: Studio) -> Non
     assert account.cooldown_until > timezone.now() + timedelta(seconds=25)
     assert studio.money(generation) == ["hold"]
     assert studio.dispatch() == 0, "the account cools down"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [("429:30", Status.PENDING), ("503_before:1", Status.FAILED)],
+    ids=["busy", "refused"],
+)
+def test_counts_no_wait_among_the_attempts(
+    studio: Studio, limits: Callable[..., None], fault: str, status: Status
+) -> None:
+    limits(max_submissions=1)
+    studio.account()
+    generation, attempt = studio.start(fault)
+    assert generation.status == status
+    assert generation.error_code == ("attempts_exhausted" if status == Status.FAILED else "")
+    assert attempt.state == State.FAILED
 
 
 def test_goes_to_another_account_while_one_is_busy(studio: Studio) -> None:

@@ -15,7 +15,15 @@ from generations.execution.poll import Answer, _claim, _write, poll
 from generations.lifecycle import State, Status
 from generations.models import Generation, Submission
 from providers.base import Output, PollResult
-from providers.errors import JobFailed, NotDelivered, OutcomeUnknown
+from providers.errors import (
+    AuthFailed,
+    InsufficientCredits,
+    JobFailed,
+    NotDelivered,
+    OutcomeUnknown,
+    PermissionDenied,
+    ProviderError,
+)
 from tests.factories import AccountFactory, GenerationFactory, SubmissionFactory
 from tests.generations.execution.studio import PURSE, Studio, stale
 
@@ -169,6 +177,13 @@ def test_waits_longer_after_each_error_and_at_most_so_long() -> None:
 
 def test_waits_as_long_as_a_busy_provider_asks() -> None:
     assert 590 < wait(answer(accepted(), OutcomeUnknown(retry_after=600))) < 601
+
+
+@pytest.mark.parametrize("error", [AuthFailed(), PermissionDenied(), InsufficientCredits()], ids=lambda one: one.code)
+def test_fails_no_job_when_the_account_is_refused(error: ProviderError) -> None:
+    one = answer(accepted(), error)
+    assert (one.state, one.generation.status, one.poll_errors) == (State.ACCEPTED, Status.PROCESSING, 1)
+    assert wait(one) > 0
 
 
 def test_shows_progress_and_what_the_provider_says() -> None:
