@@ -279,7 +279,7 @@ class WebhookRequest(Body):
     description: str = Field(default="", max_length=200)
 
 
-def _without_default(schema: dict[str, Any]) -> None:
+def without_default(schema: dict[str, Any]) -> None:
     """For a field that stays as it is when it is left out."""
     del schema["default"]
 
@@ -287,13 +287,13 @@ def _without_default(schema: dict[str, Any]) -> None:
 class WebhookChange(Body):
     """What shall be different; what is left out stays as it is."""
 
-    url: str = Field(default="", max_length=LONGEST_URL, json_schema_extra=_without_default)
-    events: WebhookFilter = Field(default=EVERYTHING, json_schema_extra=_without_default)
-    description: str = Field(default="", max_length=200, json_schema_extra=_without_default)
+    url: str = Field(default="", max_length=LONGEST_URL, json_schema_extra=without_default)
+    events: WebhookFilter = Field(default=EVERYTHING, json_schema_extra=without_default)
+    description: str = Field(default="", max_length=200, json_schema_extra=without_default)
     enabled: bool = Field(
         default=True,
         description="Switched off, it is told nothing any more, what waits for it included.",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
 
     def to_intake(self) -> Change:

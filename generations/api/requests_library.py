@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from generations.api.requests import Body, Id
+from generations.api.requests import Body, Id, without_default
 from generations.intake.library import LONGEST_CATEGORY, LONGEST_NAME, LONGEST_TAG, MOST_TAGS, Fields
 from generations.intake.prompts import LONGEST_TEXT
 
@@ -42,20 +42,15 @@ class UploadFields(Body):
     tags: Tags = []
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    """For a field that stays as it is when it is left out."""
-    del schema["default"]
-
-
 class LibraryItemChange(Body):
     """What shall be different; what is left out stays as it is."""
 
-    name: Name = Field(default="", json_schema_extra=_without_default)
-    category: Category = Field(default="", json_schema_extra=_without_default)
-    prompt: Prompt = Field(default="", json_schema_extra=_without_default)
-    tags: Tags = Field(default=[], json_schema_extra=_without_default)
+    name: Name = Field(default="", json_schema_extra=without_default)
+    category: Category = Field(default="", json_schema_extra=without_default)
+    prompt: Prompt = Field(default="", json_schema_extra=without_default)
+    tags: Tags = Field(default=[], json_schema_extra=without_default)
     picture: Id | None = Field(
-        default=None, description="null: it has none any more.", json_schema_extra=_without_default
+        default=None, description="null: it has none any more.", json_schema_extra=without_default
     )
 
     def to_intake(self) -> Fields:
