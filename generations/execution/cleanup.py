@@ -17,7 +17,7 @@ from knox.models import AuthToken
 
 from generations.conf import limits
 from generations.execution.orphans import Swept, sweep
-from generations.lifecycle import ENDED, OPEN
+from generations.lifecycle import ENDED, OPEN, Status
 from generations.models import (
     Batch,
     BatchItem,
@@ -27,6 +27,7 @@ from generations.models import (
     IdempotencyKey,
     Incident,
     LibraryItem,
+    Scene,
     Submission,
     WebhookDelivery,
     WebhookEndpoint,
@@ -121,7 +122,7 @@ def _deliveries(*, dry_run: bool) -> int:
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
     """Ended long ago, no attempt open, no incident unseen, no webhook to send; nothing was made from their result, and
-    no batch and no library shows it."""
+    no batch, library or scene shows it."""
     own = Submission.objects.filter(generation=OuterRef("pk"))
     used = GenerationInput.objects.filter(asset__submission__generation=OuterRef("pk")).exclude(
         generation=OuterRef("pk")
@@ -135,7 +136,14 @@ def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> mode
         .exclude(Exists(LibraryItem.objects.filter(picture__submission__generation=OuterRef("pk"))))
         .exclude(Exists(used))
         .exclude(Exists(shown))
+        .exclude(Exists(Scene.objects.filter(chosen=OuterRef("pk"))))
+        .exclude(Q(scene__isnull=False, scene__chosen=None, status=Status.COMPLETED) & ~Exists(_later_takes()))
     )
+
+
+def _later_takes() -> models.QuerySet[Generation]:
+    """Completed takes of the same scene: without a chosen one it shows the latest."""
+    return Generation.objects.filter(scene=OuterRef("scene"), status=Status.COMPLETED, pk__gt=OuterRef("pk"))
 
 
 def _old_batches(age: timedelta, now: datetime) -> models.QuerySet[Batch]:
