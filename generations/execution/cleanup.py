@@ -18,7 +18,7 @@ from knox.models import AuthToken
 from generations.conf import limits
 from generations.execution import retention
 from generations.execution.orphans import Swept, sweep
-from generations.lifecycle import ENDED, OPEN
+from generations.lifecycle import ENDED, OPEN, Status
 from generations.models import (
     Asset,
     Batch,
@@ -145,8 +145,8 @@ def _deliveries(*, dry_run: bool) -> int:
 
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
-    """Ended long ago, no attempt open, no incident unseen, no webhook to send, nothing made from their result; no batch
-    and no library shows it, and nobody wants to keep it."""
+    """Ended long ago, no attempt open, no incident unseen, no webhook to send, nothing made from their result; no batch,
+    library or scene shows it, and nobody wants to keep it."""
     me = OuterRef("pk")
     own = Submission.objects.filter(generation=me)
     used = GenerationInput.objects.filter(asset__submission__generation=me).exclude(generation=me)
@@ -161,7 +161,13 @@ def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> mode
         .exclude(Exists(Asset.objects.filter(submission__generation=me, favourite=True)))
         .exclude(Exists(LibraryItem.objects.filter(picture__submission__generation=me)))
         .exclude(Exists(Scene.objects.filter(chosen=me)))
+        .exclude(Q(scene__isnull=False, scene__chosen=None, status=Status.COMPLETED) & ~Exists(_later_takes()))
     )
+
+
+def _later_takes() -> models.QuerySet[Generation]:
+    """Completed takes of the same scene: without a chosen one it shows the latest."""
+    return Generation.objects.filter(scene=OuterRef("scene"), status=Status.COMPLETED, pk__gt=OuterRef("pk"))
 
 
 def _old_batches(age: timedelta, now: datetime) -> models.QuerySet[Batch]:

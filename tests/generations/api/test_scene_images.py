@@ -102,7 +102,7 @@ class TestAsking:
 
     def test_needs_few_queries(self, api: APIClient, scene_url: str, django_assert_max_num_queries: Any) -> None:
         ask(api, scene_url)
-        with django_assert_max_num_queries(40):
+        with django_assert_max_num_queries(30):
             ask(api, scene_url, scene_description="Another one")
 
     def test_is_answered_with_the_same_record_while_it_is_live(

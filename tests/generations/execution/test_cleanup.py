@@ -28,6 +28,7 @@ from generations.models import (
     GenerationInput,
     IdempotencyKey,
     Incident,
+    Scene,
     Submission,
     WebhookDelivery,
     WebhookEndpoint,
@@ -37,6 +38,7 @@ from tests.factories import (
     BatchItemFactory,
     GenerationFactory,
     GenerationInputFactory,
+    SceneFactory,
     SubmissionFactory,
     UserFactory,
     WebhookDeliveryFactory,
@@ -152,6 +154,20 @@ class TestRows:
         assert Generation.objects.get().pk == shown.generation_id == shared.generation_id
         assert cleaned.kept_generations == 1
         assert old.pk != shared.pk
+
+    def test_keeps_the_pictures_that_scenes_show(self) -> None:
+        plain, picked = SceneFactory.create(), SceneFactory.create()
+        for scene in (plain, picked):
+            for status in (Status.COMPLETED, Status.COMPLETED, Status.FAILED):
+                ended(1000, scene=scene, status=status)
+        chosen = picked.takes.earliest("pk")
+        Scene.objects.filter(pk=picked.pk).update(chosen=chosen)
+        latest = plain.takes.filter(status=Status.COMPLETED).latest("pk")
+
+        assert cleanup.run(dry_run=True, days=30).generations == 4
+        assert cleanup.run(dry_run=False, days=30, files=False).generations == 4
+
+        assert set(Generation.objects.all()) == {chosen, latest}
 
     def test_removes_no_generation_unless_it_is_asked_to(self) -> None:
         ended(1000)
