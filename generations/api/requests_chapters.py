@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from generations import scene_table
-from generations.api.requests import Body
-from generations.api.requests import without_default as without_default
+from generations.api.requests import Body, without_default
 from generations.intake.chapters import Change
 from generations.intake.scenes import Wanted
 

@@ -145,8 +145,8 @@ def _deliveries(*, dry_run: bool) -> int:
 
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
-    """Ended long ago, no attempt open, no incident unseen, no webhook to send, nothing made from their result; no batch,
-    library or scene shows it, and nobody wants to keep it."""
+    """Ended long ago, no attempt open, no incident unseen, no webhook to send, nothing made from their result; no
+    batch, library or scene shows it, and nobody wants to keep it."""
     me = OuterRef("pk")
     own = Submission.objects.filter(generation=me)
     used = GenerationInput.objects.filter(asset__submission__generation=me).exclude(generation=me)
