@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from PIL import Image
+
 from accounts import credits
 from accounts.models import Price, Wallet
 from generations.lifecycle import Status
-from generations.models import BatchItem, Generation, Submission
+from generations.models import BatchItem, Export, Generation, Submission
 from generations.reports import audit
 from tests.factories import LibraryItemFactory
 from tests.house.world import House, Person
 
 BATCHES = "/api/v1/batches"
 PRICE = 10
+SIZES = {"instagram_story": ("jpg", (1080, 1920)), "shopee": ("jpg", (1000, 1000))}
+"""Of the formats that are chosen."""
 
 
 def batch(person: Person, body: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +59,19 @@ def rich(person: Person) -> Person:
     return person
 
 
+def downloaded(person: Person, told: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """The pixel size of each picture in the batch's ZIP, by its name."""
+    reply = person.call("GET", f"{BATCHES}/{told['id']}/zip")
+    assert reply.status_code == 200, reply.text
+    sizes = {}
+    with zipfile.ZipFile(io.BytesIO(reply.content)) as packed:
+        assert packed.testzip() is None
+        for name in packed.namelist():
+            with Image.open(packed.open(name)) as picture:
+                sizes[name] = picture.size
+    return sizes
+
+
 def completed(house: House, person: Person, told: dict[str, Any]) -> None:
     house.wait(lambda: look(person, told)["closed_at"] is not None, "the batch's end")
     house.wait_for_the_end()
@@ -65,7 +84,7 @@ def test_worker_killed_mid_batch(house: House) -> None:
     body = gallery(person, 3, 4)
     sixth = f"pose-{body['items'][1]['library_item']}-v1"
     slow = {"prompt": "a dancer, its sender dies [[fault:slow_submit:3]]"}
-    told = batch(person, {**body, "overrides": {sixth: slow}})
+    told = batch(person, {**body, "name": "Dancers", "overrides": {sixth: slow}, "export_formats": list(SIZES)})
     house.wait(lambda: look(person, told)["counts"]["completed"] == 5, "five pictures")
     house.wait(lambda: any("its sender dies" in work["prompt"] for work in house.sandbox.works()), "the sixth's work")
     assert look(person, told)["counts"]["completed"] == 5
@@ -82,6 +101,11 @@ def test_worker_killed_mid_batch(house: House) -> None:
     assert asked == {str(pk): 1 for pk in Submission.objects.values_list("pk", flat=True)}
     wallet = Wallet.objects.get(user=person.user)
     assert (wallet.available, wallet.held) == (1000 - 12 * PRICE, 0)
+    house.wait(lambda: Export.objects.filter(state=Export.State.DONE).count() == 24, "the exports")
+    keys = {item["variation_key"] for item in items}
+    assert downloaded(person, told) == {
+        f"Dancers/{key}_{name}.{kind}": size for key in keys for name, (kind, size) in SIZES.items()
+    }
     assert audit.run(files=True) == []
 
 
