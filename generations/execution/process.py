@@ -8,7 +8,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-VERSION = "0.1.0"
+VERSION = "0.3.0"
 
 
 def actor() -> str:
