@@ -16,7 +16,7 @@ from kombu.transport.redis import Channel
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-QUEUES = ("dispatch", "poll", "collect", "deliver", "maintenance")
+QUEUES = ("dispatch", "poll", "collect", "deliver", "export", "maintenance")
 
 # Seconds between two messages; each expires after its interval, and overlapping ones do no harm.
 BEAT: dict[str, tuple[str, float]] = {
@@ -24,6 +24,7 @@ BEAT: dict[str, tuple[str, float]] = {
     "poll": ("generations.tasks.poll", 2),
     "collect": ("generations.tasks.collect", 5),
     "deliver": ("generations.tasks.deliver", 5),
+    "export": ("generations.tasks.export", 15),
     "refresh_credits": ("generations.tasks.refresh_credits", 60),
     "compare_balances": ("generations.tasks.compare_balances", 3600),
     "reconcile": ("generations.tasks.reconcile", 60),
@@ -54,6 +55,7 @@ app.conf.update(
         "generations.tasks.poll": {"queue": "poll"},
         "generations.tasks.collect": {"queue": "collect"},
         "generations.tasks.deliver": {"queue": "deliver"},  # slow endpoints of users hold up nothing else
+        "generations.tasks.export": {"queue": "export"},  # nor do pictures and videos that take minutes of CPU
     },
     task_create_missing_queues=True,
     broker_connection_retry_on_startup=True,

@@ -13,7 +13,7 @@ from config.embedded.home import ROOT
 from config.embedded.program import Program
 
 # Processes per queue, for two cores; DARKROOM_WORKERS="dispatch=4,collect=4" changes them.
-WORKERS = {"dispatch": 2, "poll": 2, "collect": 2, "deliver": 1, "maintenance": 2}
+WORKERS = {"dispatch": 2, "poll": 2, "collect": 2, "deliver": 1, "export": 1, "maintenance": 2}
 # Celery's own warm shutdown has to end before the supervisor loses patience.
 WORKER_STOP_SECONDS = 40
 

@@ -120,6 +120,16 @@ class Limits:
     """How long a link to an Asset's content answers."""
     orphan_hours: float = 24
     """Stored bytes without a row are removed after this."""
+    asset_days: float = 0
+    """Results older than this expire: their bytes go, the rows stay. 0: they are kept for ever."""
+    exports_at_once: int = 2
+    """Exports that one process makes at the same time."""
+    export_seconds: int = 600
+    """CPU time that the export of one video may take."""
+    export_tries: int = 3
+    """How often an export is tried whose tools fail (the storage's failures do not count)."""
+    export_ttl: float = 86400
+    """How long an export is tried while the storage fails."""
     webhook_timeout: float = 15
     """A webhook's total limit."""
     webhook_backoff_base: float = 5

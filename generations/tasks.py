@@ -14,6 +14,7 @@ from generations.execution import cleanup as cleaning
 from generations.execution import collect as collecting
 from generations.execution import deliver as delivering
 from generations.execution import dispatch as dispatching
+from generations.execution import export_work as exporting
 from generations.execution import poll as polling
 from generations.execution import reconcile as reconciling
 from generations.models import Heartbeat
@@ -47,6 +48,13 @@ def deliver(**_: Any) -> None:
     """Send the webhooks that are due."""
     wakeups.awake(wakeups.DELIVER)
     delivering.deliver(webhooks.bodies)
+
+
+@shared_task
+def export(**_: Any) -> None:
+    """Make the exports that are due."""
+    wakeups.awake(wakeups.EXPORT)
+    exporting.run()
 
 
 @shared_task

@@ -21,6 +21,7 @@ DISPATCH = "generations.tasks.dispatch"
 POLL = "generations.tasks.poll"
 COLLECT = "generations.tasks.collect"
 DELIVER = "generations.tasks.deliver"
+EXPORT = "generations.tasks.export"
 REFRESH = "generations.tasks.refresh_credits"
 RECONCILE = "generations.tasks.reconcile"
 CANARY = "generations.tasks.canary"
@@ -30,6 +31,7 @@ SENT: dict[str, frozenset[str]] = {
     POLL: frozenset(),
     COLLECT: frozenset(),
     DELIVER: frozenset(),
+    EXPORT: frozenset(),
     REFRESH: frozenset(),
     RECONCILE: frozenset(),
     CANARY: frozenset({"name"}),  # sent by doctor
@@ -64,6 +66,11 @@ def wake_collect() -> None:
 def wake_deliver() -> None:
     """Somebody should look which webhooks are due."""
     _wake(DELIVER)
+
+
+def wake_export() -> None:
+    """Somebody should look which exports wait to be made."""
+    _wake(EXPORT)
 
 
 def wake_refresh() -> None:

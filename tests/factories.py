@@ -498,7 +498,7 @@ class SceneFactory(DjangoModelFactory[Scene]):
 
 
 class ExportFactory(DjangoModelFactory[Export]):
-    """An export that waits to be made from a stored picture of its user's."""
+    """An export of a stored picture of its user's, in any ``state``; a pending one is due, a done one has its file."""
 
     class Meta:
         model = Export
@@ -508,4 +508,14 @@ class ExportFactory(DjangoModelFactory[Export]):
     format = "instagram_feed"
     fit = Export.Fit.CROP
     colour = "#ffffff"
-    next_try_at = factory.LazyFunction(timezone.now)
+    state = Export.State.PENDING
+    next_try_at = factory.LazyAttribute(
+        lambda made: timezone.now() - timedelta(minutes=1) if made.state == "pending" else None
+    )
+    ended_at = factory.LazyAttribute(lambda made: None if made.state == "pending" else timezone.now())
+    error_code = factory.LazyAttribute(lambda made: "export_failed" if made.state == "failed" else "")
+    result = factory.Maybe(
+        factory.LazyAttribute(lambda made: made.state == "done"),
+        yes_declaration=factory.SubFactory(AssetFactory, role="export", user=factory.SelfAttribute("..user")),
+        no_declaration=None,
+    )

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, When
 from django.db.models.functions import Now
 
-from generations.execution import settle
+from generations.execution import exports, settle
 from generations.lifecycle import LIVE, Status
 from generations.models import Batch, BatchItem, Generation
 
@@ -70,4 +70,8 @@ def close_finished() -> int:
         # Locked first and looked at again then: a retry that opens one at this moment is waited for by nobody.
         found = over.select_for_update(skip_locked=True, no_key=True, of=("self",))[:CLOSED_AT_ONCE]
         ids = [batch.pk for batch in found.only("pk")]
-        return over.filter(pk__in=ids).update(closed_at=Now()) if ids else 0
+        if not ids:
+            return 0
+        # An answer that completed while its batch was being accepted has seen nothing of it.
+        exports.order_for_batches(ids)
+        return over.filter(pk__in=ids).update(closed_at=Now())

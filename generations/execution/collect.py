@@ -23,7 +23,7 @@ from accounts.models import UserCap
 from generations import wakeups
 from generations.backoff import poll_delay
 from generations.conf import limits, seconds
-from generations.execution import failures, orders, poison, process, settle
+from generations.execution import exports, failures, orders, poison, process, settle
 from generations.execution.accounts import endpoint
 from generations.execution.announce import News, announce
 from generations.execution.failures import Failure
@@ -211,7 +211,7 @@ def _give_up(token: UUID, unusable: Sequence[tuple[Submission, ProviderError]]) 
 @patiently
 @transaction.atomic
 def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None:
-    """T5: Assets, Submission, Generation, capture, Event and webhook deliveries in one commit."""
+    """T5: Assets, Submission, Generation, capture, Event, webhook deliveries and exports in one commit."""
     generations = settle.lock(submission.generation_id for submission, _ in stored)
     touched = update_rows(
         Submission,
@@ -222,11 +222,13 @@ def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None
         returning=["abandoned_at"],
     )
     ours = [(submission, collected) for submission, collected in stored if submission.pk in touched]
-    Asset.objects.bulk_create(
-        _asset(generations[submission.generation_id].user_id, submission, output)
+    assets = {
+        submission.pk: [
+            _asset(generations[submission.generation_id].user_id, submission, output) for output in collected.stored
+        ]
         for submission, collected in ours
-        for output in collected.stored
-    )
+    }
+    Asset.objects.bulk_create(asset for some in assets.values() for asset in some)
     captured = [(submission, collected) for submission, collected in ours if touched[submission.pk][0] is None]
     ended = settle.end(
         [
@@ -239,6 +241,9 @@ def _finish(token: UUID, stored: Sequence[tuple[Submission, Collected]]) -> None
             for submission, collected in captured
         ],
         actor=process.actor(),
+    )
+    exports.order_for_answers(
+        {submission.generation_id: assets[submission.pk] for submission, _ in ours if submission.generation_id in ended}
     )
     late = [submission for submission, _ in ours if submission.generation_id not in ended]
     for submission in late:

@@ -22,6 +22,7 @@ from generations.execution import (
     batches,
     deliver,
     expiry,
+    exports,
     failures,
     poison,
     pressure,
@@ -335,6 +336,8 @@ def tick() -> None:
         wakeups.wake_collect()
     if deliver.due():
         wakeups.wake_deliver()
+    if exports.due():
+        wakeups.wake_export()
     if due_for_refresh():
         wakeups.wake_refresh()
     if reconcile.due():

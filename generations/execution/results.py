@@ -110,7 +110,7 @@ def _collect(index: int, output: Output, endpoint: Endpoint) -> StoredOutput:
             if info.kind != output.kind:
                 raise AssetUnusable(f"The provider promised a {output.kind} and delivered a {info.kind}.")
             key = storage.keep(path, fetched.sha256, info.extension)
-            return StoredOutput(index, key, _thumbnail(path, info), fetched.sha256, fetched.size, info)
+            return StoredOutput(index, key, keep_thumbnail(path, info), fetched.sha256, fetched.size, info)
         except media.UnusableMedia as error:
             raise AssetUnusable(str(error)) from error
         except (media.ToolFailed, OSError) as error:
@@ -119,7 +119,7 @@ def _collect(index: int, output: Output, endpoint: Endpoint) -> StoredOutput:
             raise StorageFailed(f"The result could not be stored ({why}).") from error
 
 
-def _thumbnail(path: Path, info: media.MediaInfo) -> str:
+def keep_thumbnail(path: Path, info: media.MediaInfo) -> str:
     """The key of its thumbnail; empty when none can be made, which never fails a Generation."""
     try:
         picture = media.thumbnail(path, info)

@@ -37,7 +37,14 @@ class Finished:
     stderr: str
 
 
-def run(path: Path, demuxer: str, *arguments: str, max_pixels: int, wall_seconds: float = _WALL_SECONDS) -> Finished:
+def run(
+    path: Path,
+    demuxer: str,
+    *arguments: str,
+    max_pixels: int,
+    wall_seconds: float = _WALL_SECONDS,
+    cpu_seconds: int = _CPU_SECONDS,
+) -> Finished:
     """Read ``path`` as what ``demuxer`` reads, and nothing else, and do what ``arguments`` say.
 
     The demuxer is forced and files are the only protocol, so that no playlist is followed to
@@ -57,7 +64,7 @@ def run(path: Path, demuxer: str, *arguments: str, max_pixels: int, wall_seconds
     command = [
         executable,
         *("-hide_banner", "-nostdin", "-nostats", "-loglevel", "info"),
-        *("-timelimit", str(_CPU_SECONDS), "-filter_threads", "1", "-threads", "1"),
+        *("-timelimit", str(cpu_seconds), "-filter_threads", "1", "-threads", "1"),
         *("-max_pixels", str(max_pixels), "-protocol_whitelist", "file"),
         *("-f", demuxer, "-i", f"file:{path.resolve()}"),
         *arguments,

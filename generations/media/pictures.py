@@ -33,11 +33,11 @@ def inspect(path: Path, found: Format) -> MediaInfo:
     Raises:
         UnusableMedia: too large, damaged or cut short.
     """
-    with _opened(path, found.decoder, found.title) as image:
+    with opened(path, found.decoder, found.title) as image:
         image.verify()  # PNG's checksums, which decoding ignores; afterwards it must be opened anew
-    with _opened(path, found.decoder, found.title) as image:
+    with opened(path, found.decoder, found.title) as image:
         width, height = image.size
-        turned = _orientation(image) in _TURNED
+        turned = orientation_of(image) in _TURNED
         budget = _FRAME_PIXELS
         for frame in range(getattr(image, "n_frames", 1)):
             budget -= width * height
@@ -52,8 +52,8 @@ def inspect(path: Path, found: Format) -> MediaInfo:
 
 def thumbnail(path: Path, info: MediaInfo, max_side: int) -> bytes:
     """A WebP of a picture's first frame, upright, with its transparency."""
-    decoder = info.extension.upper().replace("JPG", "JPEG")
-    with _opened(path, decoder, decoder) as image:
+    decoder = decoder_of(info)
+    with opened(path, decoder, decoder) as image:
         image.draft("RGB", (max_side, max_side))  # JPEG alone: decodes no more than is needed
         image.load()
         return encode(image, max_side)
@@ -61,27 +61,41 @@ def thumbnail(path: Path, info: MediaInfo, max_side: int) -> bytes:
 
 def encode(image: Image.Image, max_side: int) -> bytes:
     """Shrink a decoded picture and write it as WebP, without the metadata of its maker."""
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     has_alpha = image.has_transparency_data
     mode = "RGBA" if has_alpha else "RGB"
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = image.convert("F").point(lambda value: value / 256).convert("L")
+    image = eight_bits(image)
     # Of the small picture alone it is cheap to change the mode; palettes can't be shrunk smoothly.
     if image.mode in ("P", "PA", "1", "LA", "La", "RGBa") or has_alpha:
         image = image.convert(mode)
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    image = image.convert(mode)
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
+    image = turned_upright(image.convert(mode), orientation)
     out = io.BytesIO()
     # method 0: a third of the time of the usual 4, for files hardly larger.
     image.save(out, "WEBP", quality=_QUALITY, method=0, exif=b"", icc_profile=None)
     return out.getvalue()
 
 
+def decoder_of(info: MediaInfo) -> str:
+    """Pillow's name for what decodes an inspected picture."""
+    return info.extension.upper().replace("JPG", "JPEG")
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits and more as grey of 8; everything else as it is."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return image.convert("F").point(lambda value: value / 256).convert("L")
+    return image
+
+
+def turned_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """As people see it, by EXIF's orientation."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
 @contextmanager
-def _opened(path: Path, decoder: str, title: str) -> Iterator[Image.Image]:
-    """The picture with its size judged; whatever fails while it is open is the file's fault."""
+def opened(path: Path, decoder: str, title: str) -> Iterator[Image.Image]:
+    """The picture with its size judged; whatever fails while it is open is the file's fault (UnusableMedia)."""
     with path.open("rb") as file:
         try:
             with Image.open(file, formats=(decoder,)) as image:
@@ -108,7 +122,7 @@ def _check_size(width: int, height: int) -> None:
         raise UnusableMedia(_TOO_LARGE)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """EXIF's orientation, 1 (upright) to 8; 1 where the metadata is missing or broken."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)

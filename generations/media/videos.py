@@ -18,7 +18,7 @@ _STATED_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTI
 _MEASURED_DURATION = re.compile(r"^out_time_us=(\d+)", re.MULTILINE)
 _CUT_SHORT = re.compile(r"File ended prematurely|partial file|corrupt input packet")
 _NO_PICTURES = "matches no streams"
-_DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
+DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
 
 
 def inspect(path: Path, found: Format) -> MediaInfo:
@@ -59,7 +59,7 @@ def thumbnail(path: Path, info: MediaInfo, max_side: int) -> bytes:
     fit = f"scale='min({max_side},iw)':'min({max_side},ih)':force_original_aspect_ratio=decrease"
     done = run(
         path,
-        _DEMUXERS[info.extension],
+        DEMUXERS[info.extension],
         *("-map", "0:V:0", "-t", "1", "-vf", f"fps=6:round=up,{fit},thumbnail=n=6", "-frames:v", "1"),
         *("-threads", "1", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"),
         max_pixels=MAX_VIDEO_PIXELS,

@@ -14,7 +14,12 @@ from generations.models.submission import Submission
 
 class AssetQuerySet(models.QuerySet["Asset"]):
     def of_user(self, user_id: int) -> AssetQuerySet:
+        """What this user may see: his own."""
         return self.filter(user_id=user_id)
+
+    def kept(self) -> AssetQuerySet:
+        """Those whose bytes are there."""
+        return self.filter(expired_at=None)
 
 
 class Asset(models.Model):
@@ -45,6 +50,10 @@ class Asset(models.Model):
     duration = models.FloatField(null=True, help_text="Seconds; empty for pictures.")
     name = models.CharField(max_length=200, blank=True, help_text="The uploaded file's name, for people.")
     favourite = models.BooleanField(default=False, db_default=False, help_text="Kept, however old it gets.")
+    downloads = models.PositiveIntegerField(default=0, db_default=0, help_text="How often people fetched it to keep.")
+    expired_at = models.DateTimeField(
+        null=True, blank=True, help_text="Its bytes were given up: nobody gets them any more, and cleanup removes them."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = AssetQuerySet.as_manager()
@@ -66,6 +75,15 @@ class Asset(models.Model):
             # an upload of bytes that the user already has; the API's list, newest first
             models.Index(fields=["user", "sha256"], name="asset_of_user_bytes"),
             models.Index(fields=["user", "-id"], name="asset_of_user"),
+            # the API: a user's favourites, which are few among many
+            models.Index(fields=["user", "-id"], name="asset_favourite", condition=Q(favourite=True)),
+            # cleanup: results past their age; exports that belong to nothing any more
+            models.Index(
+                fields=["created_at"],
+                name="asset_by_age",
+                condition=Q(role__in=["output", "export"], expired_at=None, favourite=False),
+            ),
+            models.Index(fields=["id"], name="asset_export", condition=Q(role="export")),
         ]
 
     def __str__(self) -> str:

@@ -48,6 +48,14 @@ class Export(models.Model):
     result = models.OneToOneField(
         Asset, on_delete=models.SET_NULL, null=True, blank=True, related_name="export", help_text="The file."
     )
+    poster = models.OneToOneField(
+        Asset,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="poster_of",
+        help_text="Of a video: a still picture in the same size.",
+    )
     state = models.CharField(max_length=8, choices=State, default=State.PENDING)
     token = models.UUIDField(default=uuid.uuid4, help_text="The maker's; a stale one touches no row.")
     lease_until = models.DateTimeField(null=True)
@@ -59,6 +67,7 @@ class Export(models.Model):
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.TextField(blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    asked_at = models.DateTimeField(db_default=Now(), editable=False, help_text="The last time that it was asked for.")
     ended_at = models.DateTimeField(null=True, blank=True)
 
     objects = ExportQuerySet.as_manager()
@@ -74,7 +83,9 @@ class Export(models.Model):
             ),
         ]
         indexes = [
-            # the maker: what is due
+            # the maker: which users have any pending, and the due ones of each
+            models.Index(fields=["user", "next_try_at"], name="export_lane", condition=Q(state="pending")),
+            # the tick: is anything due
             models.Index(fields=["next_try_at"], name="export_due", condition=Q(state="pending")),
             # the maker: those whose makers die are taken alone
             models.Index(
