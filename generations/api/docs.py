@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from drf_spectacular.contrib.pydantic import PydanticExtension
@@ -131,7 +131,7 @@ WRITES = (413, 415)
 def describes(  # noqa: PLR0913  what a schema says about a handler
     operation_id: str,
     summary: str,
-    answers: dict[int, tuple[Any, str]],
+    answers: Mapping[Any, tuple[Any, str]],
     *,
     tag: str,
     problems: tuple[int, ...] = (),
@@ -140,8 +140,8 @@ def describes(  # noqa: PLR0913  what a schema says about a handler
     parameters: list[OpenApiParameter] | None = None,
     examples: list[OpenApiExample] | None = None,
 ) -> Callable[[F], F]:
-    """A decorator for a handler. ``answers``: model (None: no body) and meaning by status; ``problems``: those beside
-    the usual ones."""
+    """A decorator for a handler. ``answers``: model (None: no body) and meaning, by status (or status and media type);
+    ``problems``: those beside the usual ones."""
     responses: dict[Any, Any] = {
         status: OpenApiResponse(model or None, description=text) for status, (model, text) in answers.items()
     }

@@ -22,6 +22,13 @@ from generations.api.views.batches import (
 from generations.api.views.chapters import ChapterListView, ChapterView, SceneListView, SceneView
 from generations.api.views.credits import CreditsView, LedgerView
 from generations.api.views.dead_letters import DeadLetterListView, DismissView, GroupListView, ReplayView, RestoreView
+from generations.api.views.exports import (
+    BatchZipView,
+    ExportListView,
+    ExportRegenerateView,
+    ExportView,
+    FormatListView,
+)
 from generations.api.views.generations import (
     CancelView,
     GenerationListView,
@@ -126,6 +133,11 @@ urlpatterns = [
     ),
     path("v1/scene-images/<uuid:record_id>", SceneImageView.as_view(), name="scene-image"),
     path("v1/scene-images/<uuid:record_id>/choose", ChooseView.as_view(), name="scene-image-choose"),
+    path("v1/exports", ExportListView.as_view(), name="exports"),
+    path("v1/exports/formats", FormatListView.as_view(), name="export-formats"),
+    path("v1/exports/<uuid:export_id>", ExportView.as_view(), name="export"),
+    path("v1/exports/<uuid:export_id>/regenerate", ExportRegenerateView.as_view(), name="export-regenerate"),
+    path("v1/batches/<uuid:batch_id>/zip", BatchZipView.as_view(), name="batch-zip"),
     path("v1/providers", ProviderListView.as_view(), name="providers"),
     path("v1/library", LibraryListView.as_view(), name="library"),
     path("v1/library/upload", LibraryUploadView.as_view(), name="library-upload"),

@@ -17,6 +17,10 @@ class ExportQuerySet(models.QuerySet["Export"]):
         """What this user may see: his own."""
         return self.filter(user_id=user_id)
 
+    def with_files(self) -> ExportQuerySet:
+        """With what is made, and what it is made from."""
+        return self.select_related("asset__submission", "result", "poster")
+
 
 class Export(models.Model):
     """One output in one format. ``pending``: due at ``next_try_at``, its maker (token, lease) moves it on.

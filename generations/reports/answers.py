@@ -24,7 +24,7 @@ class AssetAnswer(Answer):
     """A stored file. Both URLs answer without a token, and expire; ask again for fresh ones."""
 
     id: UUID
-    role: Literal["output", "input"]
+    role: Literal["output", "input", "export"]
     url: str = Field(description="The bytes. Supports Range. Expires.")
     thumbnail_url: str | None
     mime_type: str = Field(description="Judged by the bytes.", examples=["video/mp4"])
