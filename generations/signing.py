@@ -40,10 +40,13 @@ class _PeriodSigner(TimestampSigner):
 _signer = _PeriodSigner(salt="darkroom.content")
 
 
-def content_url(asset: Asset, *, thumbnail: bool = False) -> str:
-    """A path below ``/content/`` that answers the Asset's bytes (or its thumbnail's) without a login."""
+def content_url(asset: Asset, *, thumbnail: bool = False, download: bool = False) -> str:
+    """A path below ``/content/`` that answers the Asset's bytes (or its thumbnail's) without a login.
+
+    ``download``: a browser saves them instead of showing them.
+    """
     what = f"{asset.pk.hex}{'t' if thumbnail else 'o'}"
-    return f"/content/{_signer.sign(what)}"
+    return f"/content/{_signer.sign(what)}{'?download=1' if download else ''}"
 
 
 def unsign(token: str) -> SignedContent:

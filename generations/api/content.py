@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 import structlog
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import parse_etags
 from django.utils.text import slugify
@@ -61,6 +62,8 @@ def content(request: HttpRequest, token: str) -> HttpResponseBase:
     key = (asset.thumbnail_key if named.thumbnail else asset.key) if asset else ""
     if asset is None or not key:
         return problem(request, 404, "not_found", "There is nothing at this address (any more).")
+    if asset.expired_at:
+        return problem(request, 410, "asset_expired", "This file has become too old and was removed.")
     tag = f'"{PurePosixPath(key).stem}"'  # keys are content-addressed
     if {tag, "*"} & set(parse_etags(request.headers.get("If-None-Match", ""))):
         return _described(HttpResponse(status=304), tag)
@@ -75,7 +78,10 @@ def content(request: HttpRequest, token: str) -> HttpResponseBase:
         return problem(request, 503, "storage_unavailable", detail, Retry_After="10")
     response = _body(request, file, size, tag)
     response["Content-Type"] = _media_type(asset, key, named)
-    response["Content-Disposition"] = f'inline; filename="{_name(asset, key, named)}"'
+    download = request.GET.get("download") == "1"
+    response["Content-Disposition"] = f'{"attachment" if download else "inline"}; filename="{_name(asset, key, named)}"'
+    if download and request.method == "GET" and response.status_code == 200:
+        Asset.objects.filter(pk=asset.pk).update(downloads=F("downloads") + 1)
     return _described(response, tag)
 
 

@@ -48,6 +48,7 @@ from generations.api.answers import (
 )
 from generations.api.problems import MEDIA_TYPE
 from generations.api.requests import (
+    AssetChange,
     Body,
     DismissRequest,
     EntryRequest,
@@ -297,7 +298,16 @@ list_assets = describes(
     "Your assets, newest first",
     {200: (AssetPage, "A page.")},
     tag="assets",
-    parameters=[parameter("role", "Results or uploads.", values=Asset.Role.values), LIMIT, CURSOR],
+    parameters=[
+        parameter("role", "Results, uploads, exports.", values=Asset.Role.values),
+        parameter("kind", "Pictures or videos.", values=["image", "video"]),
+        parameter("favourite", "Only favourites, or only others.", values=["true", "false"]),
+        parameter("generation", "Only results of this generation.", kind=OpenApiTypes.UUID),
+        parameter("created_after", "Not before this date and time.", kind=OpenApiTypes.DATETIME),
+        parameter("created_before", "Before this date and time.", kind=OpenApiTypes.DATETIME),
+        LIMIT,
+        CURSOR,
+    ],
 )
 upload_asset = describes(
     "assets_create",
@@ -318,6 +328,22 @@ upload_asset = describes(
 )
 get_asset = describes(
     "assets_get", "One asset", {200: (AssetAnswer, "With fresh links.")}, tag="assets", problems=(404,)
+)
+change_asset = describes(
+    "assets_change",
+    "Keep an asset, however old it gets, or keep it no longer",
+    {200: (AssetAnswer, "As it is now.")},
+    tag="assets",
+    problems=(*WRITES, 404, 409),
+    request=AssetChange,
+)
+remove_asset = describes(
+    "assets_remove",
+    "Remove an upload that nothing uses",
+    {204: (None, "It is gone.")},
+    tag="assets",
+    description="Results and exports are no uploads: they go with their generation, or by their age.",
+    problems=(404, 409),
 )
 list_providers = describes(
     "providers_list",

@@ -9,7 +9,9 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import IntegrityError
 from django.http import Http404, UnreadablePostError
+from psycopg.errors import ForeignKeyViolation
 from pydantic import ValidationError
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -121,6 +123,9 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
         return _of_framework(error)
     if isinstance(error, AWAY):
         return _response(*database_lost(error))
+    if isinstance(error, IntegrityError) and isinstance(error.__cause__, ForeignKeyViolation):
+        detail = "Something that this needs was removed just now. Nothing was changed; look, and send it again."
+        return _response(document(409, "removed_meanwhile", detail))
     log.error("request_failed", view=type(context.get("view")).__name__, exc_info=error)
     detail = "Something went wrong on our side; it is logged under this request_id. Nothing is known to have changed."
     return _response(document(500, "internal_error", detail))

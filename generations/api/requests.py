@@ -150,6 +150,12 @@ class GenerationRequest(Body):
         )
 
 
+class AssetChange(Body):
+    """What shall be different about an asset."""
+
+    favourite: bool = Field(description="Kept, however old it gets.")
+
+
 class RetryRequest(Body):
     """May be left out."""
 

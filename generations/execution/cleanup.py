@@ -16,9 +16,11 @@ from django.db.models.functions import Now
 from knox.models import AuthToken
 
 from generations.conf import limits
+from generations.execution import retention
 from generations.execution.orphans import Swept, sweep
 from generations.lifecycle import ENDED, OPEN
 from generations.models import (
+    Asset,
     Batch,
     BatchItem,
     CallbackNonce,
@@ -27,6 +29,7 @@ from generations.models import (
     IdempotencyKey,
     Incident,
     LibraryItem,
+    Scene,
     Submission,
     WebhookDelivery,
     WebhookEndpoint,
@@ -46,10 +49,15 @@ class Cleaned:
     generations: int = 0
     batches: int = 0
     kept_generations: int = 0
-    """Old enough, but another one is made from their result, a batch or a library shows them, or the row was in use."""
+    """Old enough, but something is made from their result, a batch or a library shows them, somebody wants to keep it,
+    or the row was in use."""
     idempotency_keys: int = 0
     callback_nonces: int = 0
     webhook_deliveries: int = 0
+    expired_assets: int = 0
+    """Results and exports past their age: their files go, the rows stay."""
+    lone_exports: int = 0
+    """Exports' files that no export knows any more."""
     tokens: int = 0
     sessions: int = 0
     files: Swept = field(default_factory=Swept)
@@ -60,12 +68,19 @@ class Cleaned:
         return asdict(self)
 
 
-def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] = (), files: bool = True) -> Cleaned:
+def run(
+    *,
+    dry_run: bool,
+    days: float | None = None,
+    statuses: Collection[str] = (),
+    asset_days: float | None = None,
+    files: bool = True,
+) -> Cleaned:
     """Remove what is past its age.
 
-    Always: expired Idempotency-Keys, nonces of callbacks, API tokens and sessions, old webhook deliveries. With
-    ``files``: temporary files that were left behind and stored bytes without a row, both older than
-    ``limits().orphan_hours``.
+    Always: expired Idempotency-Keys, nonces of callbacks, API tokens and sessions, old webhook deliveries, exports'
+    files that no export knows any more. With ``files``: temporary files that were left behind and stored bytes without
+    a row, both older than ``limits().orphan_hours``.
 
     Args:
         dry_run: only count.
@@ -73,13 +88,20 @@ def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] =
             to them (their files become orphans and go after ``orphan_hours``, unless something else has the same
             bytes). Their ledger entries stay. Without it none is removed.
         statuses: of those, only the ones that ended so; empty for all that have ended.
+        asset_days: results and exports older than this expire. Without it ``limits().asset_days`` says so; of that 0
+            means that they are kept for ever.
 
     Raises:
-        ValueError: ``days`` below 0, or a status that is no end.
+        ValueError: an age below 0, or a status that is no end.
     """
     unknown = set(statuses) - {str(status) for status in ENDED}
-    if unknown or (days is not None and days < 0):
-        raise ValueError(f"Only ended ones can be removed, by an age of 0 days or more; not {sorted(unknown) or days}.")
+    wrong = [age for age in (days, asset_days) if age is not None and age < 0]
+    if unknown or wrong:
+        raise ValueError(
+            f"Only ended ones can be removed, by an age of 0 days or more; not {sorted(unknown) or wrong}."
+        )
+    if asset_days is None and limits().asset_days > 0:
+        asset_days = limits().asset_days
     cleaned = Cleaned(dry_run=dry_run)
     if days is not None:
         cleaned.batches = _expired(_old_batches(timedelta(days=days), database_now()), dry_run=dry_run)
@@ -89,6 +111,9 @@ def run(*, dry_run: bool, days: float | None = None, statuses: Collection[str] =
     cleaned.webhook_deliveries = _deliveries(dry_run=dry_run)
     cleaned.tokens = _expired(AuthToken.objects.filter(expiry__lte=Now()), dry_run=dry_run)
     cleaned.sessions = _expired(Session.objects.filter(expire_date__lte=Now()), dry_run=dry_run)
+    if asset_days is not None:
+        cleaned.expired_assets = retention.expire(timedelta(days=asset_days), dry_run=dry_run)
+    cleaned.lone_exports = retention.remove_lone_exports(dry_run=dry_run)
     if files:
         cleaned.files = sweep(dry_run=dry_run)
     return cleaned
@@ -120,21 +145,22 @@ def _deliveries(*, dry_run: bool) -> int:
 
 
 def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> models.QuerySet[Generation]:
-    """Ended long ago, no attempt open, no incident unseen, no webhook to send; nothing was made from their result, and
-    no batch and no library shows it."""
-    own = Submission.objects.filter(generation=OuterRef("pk"))
-    used = GenerationInput.objects.filter(asset__submission__generation=OuterRef("pk")).exclude(
-        generation=OuterRef("pk")
-    )
-    shown = BatchItem.objects.filter(~Q(batch__in=_old_batches(age, now)), generation=OuterRef("pk"))
+    """Ended long ago, no attempt open, no incident unseen, no webhook to send, nothing made from their result; no
+    batch and no library shows it, and nobody wants to keep it."""
+    me = OuterRef("pk")
+    own = Submission.objects.filter(generation=me)
+    used = GenerationInput.objects.filter(asset__submission__generation=me).exclude(generation=me)
+    shown = BatchItem.objects.filter(~Q(batch__in=_old_batches(age, now)), generation=me)
     return (
         Generation.objects.filter(completed_at__lt=now - age, status__in=statuses)
         .exclude(Exists(own.filter(state__in=OPEN)))
-        .exclude(Exists(Incident.objects.filter(generation=OuterRef("pk"), seen_at=None)))
-        .exclude(Exists(WebhookDelivery.objects.filter(generation=OuterRef("pk"), state=WebhookDelivery.State.PENDING)))
-        .exclude(Exists(LibraryItem.objects.filter(picture__submission__generation=OuterRef("pk"))))
+        .exclude(Exists(Incident.objects.filter(generation=me, seen_at=None)))
+        .exclude(Exists(WebhookDelivery.objects.filter(generation=me, state=WebhookDelivery.State.PENDING)))
         .exclude(Exists(used))
         .exclude(Exists(shown))
+        .exclude(Exists(Asset.objects.filter(submission__generation=me, favourite=True)))
+        .exclude(Exists(LibraryItem.objects.filter(picture__submission__generation=me)))
+        .exclude(Exists(Scene.objects.filter(chosen=me)))
     )
 
 

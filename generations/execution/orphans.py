@@ -5,7 +5,8 @@ equal bytes share one file, and storing bytes that are there already makes their
 So a file is removed only if all of this holds, in this order:
 
 1. its modification time is older than ``limits().orphan_hours``;
-2. after that was seen, no Asset names it as its bytes or its thumbnail;
+2. after that was seen, no Asset names it as its bytes or its thumbnail (one that has expired names it only while
+   something that has not ended is made from it);
 3. its modification time is still old. Who stored the same bytes since (2) made it new; who did so before (2) and
    had committed was seen there.
 
@@ -28,10 +29,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.core.files.storage import FileSystemStorage, Storage
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from generations.conf import limits
-from generations.models import Asset
+from generations.lifecycle import LIVE
+from generations.models import Asset, GenerationInput
 from generations.storage import INCOMING, storage
 
 CHUNK = 200
@@ -115,8 +118,10 @@ def _referred(keys: Collection[str]) -> set[str]:
     """Which of these keys an Asset names, as its bytes or as its thumbnail."""
     if not keys:
         return set()
-    found = set(Asset.objects.filter(key__in=keys).values_list("key", flat=True))
-    return found | set(Asset.objects.filter(thumbnail_key__in=keys).values_list("thumbnail_key", flat=True))
+    used = GenerationInput.objects.filter(asset=OuterRef("pk"), generation__status__in=LIVE)
+    needed = Asset.objects.filter(Q(expired_at=None) | Exists(used))
+    found = set(needed.filter(key__in=keys).values_list("key", flat=True))
+    return found | set(needed.filter(thumbnail_key__in=keys).values_list("thumbnail_key", flat=True))
 
 
 def _remove(place: Storage, key: str, oldest: datetime) -> bool:

@@ -79,10 +79,13 @@ def check(given: Sequence[ResolvedInput], params: Params, *, where: str = "") ->
     """Whether an operation takes these inputs. ``where``: what a refusal begins with.
 
     Raises:
-        Invalid: a role too many or too few, or the wrong kind of media.
+        Invalid: a role too many or too few, the wrong kind of media, or a file that has expired.
     """
     _check_roles([one.role for one in given], params, where)
     for one in given:
+        if one.asset.expired_at:
+            detail = f"{where}the file of asset {one.asset.pk} has expired and was removed."
+            raise Invalid("asset_expired", f"{detail[:1].upper()}{detail[1:]}", field="inputs")
         allowed = params.accepted_media.get(one.role, ("image",))
         if one.asset.kind not in allowed:
             raise Invalid(
@@ -160,7 +163,8 @@ def storing() -> Iterator[None]:
 
 
 def _keep(user_id: int, path: Path, sha256: str, size: int, name: str, *, field: str, only: str | None = None) -> Asset:
-    known = Asset.objects.of_user(user_id).filter(sha256=sha256).order_by("-id").first()
+    mine = Asset.objects.of_user(user_id).kept().exclude(role=Asset.Role.EXPORT)  # those come and go
+    known = mine.filter(sha256=sha256).order_by("-id").first()
     if known is not None:
         _check_kind(known.mime_type, only, field)
         return known

@@ -50,4 +50,9 @@ class Migration(migrations.Migration):
             model_name='export',
             index=models.Index(condition=models.Q(('state', 'pending')), fields=['user', 'next_try_at'], name='export_lane'),
         ),
+        migrations.AlterField(
+            model_name='event',
+            name='kind',
+            field=models.CharField(choices=[('accepted', 'Accepted'), ('reused', 'Reused'), ('claim_lost', 'Claim Lost'), ('retried', 'Retried'), ('woken', 'Woken'), ('cancel_requested', 'Cancel Requested'), ('retrying', 'Retrying'), ('recovered', 'Recovered'), ('outcome_unknown', 'Outcome Unknown'), ('callback', 'Callback'), ('found', 'Found'), ('evidence', 'Evidence'), ('resubmitted', 'Resubmitted'), ('resolved', 'Resolved'), ('collect_failed', 'Collect Failed'), ('abandoned', 'Abandoned'), ('late_result', 'Late Result'), ('refunded', 'Refunded'), ('dismissed', 'Dismissed'), ('restored', 'Restored'), ('files_removed', 'Files Removed'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], max_length=20),
+        ),
     ]

@@ -39,6 +39,7 @@ class Event(models.Model):
         RESTORED = "restored"
         CHOSEN = "chosen"
         LEFT_SCENE = "left_scene"
+        FILES_REMOVED = "files_removed"
         COMPLETED = "completed"
         FAILED = "failed"
         CANCELLED = "cancelled"

@@ -27,6 +27,7 @@ class AssetAnswer(Answer):
     role: Literal["output", "input", "export"]
     url: str = Field(description="The bytes. Supports Range. Expires.")
     thumbnail_url: str | None
+    download_url: str = Field(description="The same bytes to be kept: a browser saves them under a name for people.")
     mime_type: str = Field(description="Judged by the bytes.", examples=["video/mp4"])
     bytes: int
     sha256: str = Field(description="64 hex digits.")
@@ -34,7 +35,10 @@ class AssetAnswer(Answer):
     height: int | None
     duration: float | None = Field(description="Seconds; null for pictures.")
     name: str | None
+    favourite: bool = Field(description="Kept, however old it gets.")
+    downloads: int = Field(description="How often it was fetched by its `download_url`, or in a ZIP.")
     created_at: datetime
+    expired_at: datetime | None = Field(description="Its bytes were removed by their age then; links answer 410.")
 
 
 class InputAnswer(Answer):

@@ -105,21 +105,23 @@ def _check_files(first: int) -> Finding:
 
 
 def _problems() -> Iterator[tuple[str, str]]:
-    """(Asset's id, what is wrong). Counts only if the row is still there: both may have been removed meanwhile."""
+    """(Asset's id, what is wrong). Counts only if the row is still there, and has not expired meanwhile."""
     for key, asset, size, sha256 in _pages("key", "size", "sha256"):
         problem = _compare(key, size, sha256)
-        if problem and Asset.objects.filter(pk=asset).exists():
+        if problem and Asset.objects.kept().filter(pk=asset).exists():
             yield str(asset), problem
     for key, asset in _pages("thumbnail_key"):
-        if not storage().exists(key) and Asset.objects.filter(pk=asset).exists():
+        if not storage().exists(key) and Asset.objects.kept().filter(pk=asset).exists():
             yield str(asset), f"its thumbnail {key} is missing"
 
 
 def _pages(name: str, *others: str) -> Iterator[tuple[Any, ...]]:
-    """Each stored file that is named in the column ``name``, once: its key, an Asset of it, the other columns."""
+    """Each stored file that is named in the column ``name`` of what has not expired, once: its key, an Asset of it, the
+    other columns."""
     last = ""
     while rows := list(
-        Asset.objects.filter(**{f"{name}__gt": last})
+        Asset.objects.kept()
+        .filter(**{f"{name}__gt": last})
         .order_by(name, "pk")
         .distinct(name)
         .values_list(name, "pk", *others)[:PAGE]

@@ -175,6 +175,14 @@ SELECT 'generation', g.id::text, 'is completed and has no stored output'
                       AND a.role = 'output' AND a.size > 0 AND a.key <> '' AND a.sha256 ~ '^[0-9a-f]{64}$')
 """
 
+EXPIRED_ANSWERS = """
+SELECT DISTINCT 'generation', g.id::text, 'still answers its request, and files of it have expired'
+  FROM generations_asset a
+  JOIN generations_submission s ON s.id = a.submission_id
+  JOIN generations_generation g ON g.id = s.generation_id
+ WHERE a.expired_at IS NOT NULL AND g.status = 'completed' AND g.active_fingerprint IS NOT NULL
+"""
+
 CAPTURED_NOT_COMPLETED = """
 SELECT 'generation', g.id::text, 'is ' || g.status || ', and its attempt #' || s.number || ' succeeded'
   FROM generations_submission s JOIN generations_generation g ON g.id = s.generation_id
@@ -355,6 +363,7 @@ INVARIANTS = (
     Invariant("I7", "Nothing runs past its deadline, cancel or collection", PAST_DEADLINE, needs_services=True),
     Invariant("I8", "A completed generation has a stored, verified output", COMPLETED_EMPTY),
     Invariant("I8", "Only a completed generation has a captured result", CAPTURED_NOT_COMPLETED),
+    Invariant("I8", "What has expired answers no request", EXPIRED_ANSWERS),
     Invariant("I9", "A provider's job belongs to one attempt", JOB_SHARED),
     Invariant("I10", "An accepted attempt has a job id; a reserved one was never sent", JOB_AND_STATE),
     Invariant("I11", "A batch has each of its items once", KEY_TWICE),

@@ -67,7 +67,8 @@ def asset(here: str, row: Asset) -> AssetAnswer:
         id=row.pk,
         role=row.role,
         url=here + content_url(row),
-        thumbnail_url=here + content_url(row, thumbnail=True) if row.thumbnail_key else None,
+        thumbnail_url=here + content_url(row, thumbnail=True) if row.thumbnail_key and not row.expired_at else None,
+        download_url=here + content_url(row, download=True),
         mime_type=row.mime_type,
         bytes=row.size,
         sha256=row.sha256,
@@ -75,7 +76,10 @@ def asset(here: str, row: Asset) -> AssetAnswer:
         height=row.height,
         duration=row.duration,
         name=row.name or None,
+        favourite=row.favourite,
+        downloads=row.downloads,
         created_at=row.created_at,
+        expired_at=row.expired_at,
     )
 
 

@@ -36,6 +36,7 @@ EVENTS = {
     KIND.RESTORED: "It is a dead letter again; its dismissal was taken back.",
     KIND.CHOSEN: "It was {chosen} of scene {scene}.",
     KIND.LEFT_SCENE: "It was taken out of scene {scene}. What it has made is kept.",
+    KIND.FILES_REMOVED: "Its files were removed, as they had become too old; it answers this request no longer.",
     KIND.FAILED: "Failed: {reason}{rule}.",
     KIND.CANCELLED: "Cancelled.",
 }

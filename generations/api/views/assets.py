@@ -1,4 +1,4 @@
-"""Assets: upload an input, list, look. The bytes themselves are in ``generations.api.content``."""
+"""Assets: upload an input, list, look, keep, remove. The bytes themselves are in ``generations.api.content``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import BinaryIO, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
-from django.db.models import QuerySet
-from django.http import Http404
+from django.db.models import Q, QuerySet
+from django.http import Http404, QueryDict
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from generations.api import docs, query, upload
+from generations.api import body, docs, query, requests, upload
 from generations.api.answers import AssetPage
+from generations.api.requests import AssetChange
 from generations.api.views.base import ApiView, answer, caller, here, plain
 from generations.conf import limits
-from generations.intake import inputs
+from generations.intake import assets, inputs
 from generations.models import Asset
 from generations.reports import representation
 
@@ -27,16 +28,13 @@ class AssetListView(ApiView):
     """Upload one; list one's own."""
 
     parser_classes = [MultiPartParser]
-    query_names = query.PAGING | {"role"}
+    query_names = query.PAGING | {"role", "kind", "favourite", "generation", "created_after", "created_before"}
 
     @docs.list_assets
     def get(self, given: Request) -> Response:
         """A page of the caller's Assets, newest first."""
         http, user = plain(given), caller(given)
-        rows: QuerySet[Asset] = Asset.objects.of_user(user.pk)
-        if roles := query.choices(http.GET, "role", Asset.Role.values):
-            rows = rows.filter(role__in=roles)
-        found, links = query.page(http, rows, scope=f"assets of {user.pk}")
+        found, links = query.page(http, _filtered(http.GET, user.pk), scope=f"assets of {user.pk}")
         return answer(AssetPage.of(results=[representation.asset(here(given), row) for row in found], **links))
 
     @docs.upload_asset
@@ -55,10 +53,46 @@ class AssetView(ApiView):
     @docs.get_asset
     def get(self, given: Request, asset_id: UUID) -> Response:
         """What it is, with fresh links to its bytes."""
-        row = Asset.objects.of_user(caller(given).pk).filter(pk=asset_id).first()
-        if row is None:
-            raise Http404
+        return answer(representation.asset(here(given), _own(given, asset_id)))
+
+    @docs.change_asset
+    def patch(self, given: Request, asset_id: UUID) -> Response:
+        """As it is now."""
+        wanted = requests.read(AssetChange, body.json_object(plain(given)))
+        row = _own(given, asset_id)
+        assets.keep(row, favourite=wanted.favourite)
         return answer(representation.asset(here(given), row))
+
+    @docs.remove_asset
+    def delete(self, given: Request, asset_id: UUID) -> Response:
+        """204: it is gone."""
+        assets.remove_upload(_own(given, asset_id))
+        return Response(status=204)
+
+
+def _own(given: Request, asset_id: UUID) -> Asset:
+    """The caller's Asset; somebody else's is as good as none."""
+    row = Asset.objects.of_user(caller(given).pk).filter(pk=asset_id).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+def _filtered(given: QueryDict, user_id: int) -> QuerySet[Asset]:
+    rows: QuerySet[Asset] = Asset.objects.of_user(user_id)
+    if roles := query.choices(given, "role", Asset.Role.values):
+        rows = rows.filter(role__in=roles)
+    if kinds := query.choices(given, "kind", ["image", "video"]):
+        rows = rows.filter(Q(*(Q(mime_type__startswith=f"{kind}/") for kind in kinds), _connector=Q.OR))
+    if favourite := query.choices(given, "favourite", ["true", "false"]):
+        rows = rows.filter(favourite__in=[text == "true" for text in favourite])
+    if (generation := query.identifier(given, "generation")) is not None:
+        rows = rows.filter(submission__generation=generation)
+    if (after := query.moment(given, "created_after")) is not None:
+        rows = rows.filter(created_at__gte=after)
+    if (before := query.moment(given, "created_before")) is not None:
+        rows = rows.filter(created_at__lt=before)
+    return rows
 
 
 def _file(given: Request) -> UploadedFile[bytes]:

@@ -31,6 +31,12 @@ class Command(BaseCommand):
             choices=sorted(str(status) for status in ENDED),
             help="With --days: only those that ended so (repeatable).",
         )
+        parser.add_argument(
+            "--asset-days",
+            type=_days,
+            help="Results and exports older than so many days expire: their files go, their rows stay. Favourites and "
+            "what is still needed stay as they are. Left out: DARKROOM_ASSET_DAYS says so.",
+        )
         parser.add_argument("--no-files", action="store_true", help="Leave the storage alone.")
         parser.add_argument("--dry-run", action="store_true", help="Remove nothing; say what and how many bytes.")
         parser.add_argument("--json", action="store_true", help="Print JSON.")
@@ -47,6 +53,7 @@ class Command(BaseCommand):
             dry_run=options["dry_run"],
             days=options["days"],
             statuses=options["status"],
+            asset_days=options["asset_days"],
             files=not options["no_files"],
         )
         if options["json"]:
@@ -58,6 +65,8 @@ class Command(BaseCommand):
             ("expired idempotency keys", cleaned.idempotency_keys),
             ("old nonces of callbacks", cleaned.callback_nonces),
             ("old webhook deliveries", cleaned.webhook_deliveries),
+            ("files of exports that were made anew or went with their original", cleaned.lone_exports),
+            ("results past their age, with their files", cleaned.expired_assets),
             ("expired API tokens", cleaned.tokens),
             ("expired sessions", cleaned.sessions),
         ]
@@ -78,8 +87,8 @@ class Command(BaseCommand):
         if cleaned.kept_generations:
             self.stdout.write(
                 f"{cleaned.kept_generations} generations are old enough and stay: an attempt of theirs is open, an "
-                "incident was not looked at, a webhook is to be sent, a batch shows them, or something was made from "
-                "their result."
+                "incident was not looked at, a webhook is to be sent, a batch shows them, something was made from their "
+                "result, or somebody wants to keep it."
             )
         if cleaned.dry_run:
             self.stdout.write("Nothing was changed.")

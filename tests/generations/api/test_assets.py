@@ -18,11 +18,20 @@ from rest_framework.test import APIClient
 
 from generations import storage
 from generations.conf import limits
-from generations.models import Asset
+from generations.intake import assets, store
+from generations.models import Asset, Generation
 from generations.signing import content_url
 from tests.disks import down, small_disk
-from tests.factories import AssetFactory, GenerationFactory, SubmissionFactory, picture
-from tests.generations.api.helpers import assert_problem
+from tests.factories import (
+    AssetFactory,
+    GenerationFactory,
+    GenerationInputFactory,
+    LibraryItemFactory,
+    SubmissionFactory,
+    picture,
+)
+from tests.generations.api.helpers import GENERATIONS, assert_problem
+from tests.together import together
 
 ASSETS = "/api/v1/assets"
 
@@ -150,6 +159,97 @@ def test_lists_by_role(api: APIClient, user: User, asset: Asset) -> None:
     assert ids("") == [str(uploaded.pk), str(asset.pk)]
     assert ids("?role=output") == [str(asset.pk)]
     assert ids("?limit=1") == [str(uploaded.pk)]
+
+
+def test_lists_by_what_is_asked_for(api: APIClient, user: User, asset: Asset) -> None:
+    film = AssetFactory.create(role="input", user=user, mime_type="video/mp4", favourite=True)
+    AssetFactory.create()
+    assert asset.submission is not None
+
+    def ids(query: str) -> list[str]:
+        return [row["id"] for row in api.get(f"{ASSETS}?{query}").json()["results"]]
+
+    assert ids("kind=image") == ids("favourite=false") == [str(asset.pk)]
+    assert ids("kind=video") == ids("favourite=true") == [str(film.pk)]
+    assert ids("kind=image,video") == [str(film.pk), str(asset.pk)]
+    assert ids(f"generation={asset.submission.generation_id}") == [str(asset.pk)]
+    assert ids(f"created_after={film.created_at.isoformat().replace('+', '%2B')}") == [str(film.pk)]
+    assert ids(f"created_before={film.created_at.isoformat().replace('+', '%2B')}") == [str(asset.pk)]
+    assert_problem(api.get(f"{ASSETS}?kind=sound"), 400, "invalid_parameter")
+
+
+def test_keeps_a_favourite(api: APIClient, asset: Asset) -> None:
+    url = f"{ASSETS}/{asset.pk}"
+    assert api.patch(url, {"favourite": True}, format="json").json()["favourite"] is True
+    assert api.get(url).json()["favourite"] is True
+    assert api.patch(url, {"favourite": False}, format="json").json()["favourite"] is False
+    for wrong in ({}, {"favourite": "yes"}, {"favourite": True, "name": "x"}):
+        assert_problem(api.patch(url, wrong, format="json"), 400, "invalid_request")
+    Asset.objects.filter(pk=asset.pk).update(expired_at=timezone.now())
+    assert_problem(api.patch(url, {"favourite": True}, format="json"), 409, "asset_expired")
+
+
+def test_removes_an_upload_that_nothing_uses(api: APIClient, user: User, asset: Asset) -> None:
+    unused, used, shown = (AssetFactory.create(role="input", user=user) for _ in range(3))
+    GenerationInputFactory.create(asset=used, generation__user=user)
+    LibraryItemFactory.create(owner=user, picture=shown)
+
+    assert api.delete(f"{ASSETS}/{unused.pk}").status_code == 204
+    assert_problem(api.get(f"{ASSETS}/{unused.pk}"), 404, "not_found")
+    assert_problem(api.delete(f"{ASSETS}/{used.pk}"), 409, "asset_used")
+    assert_problem(api.delete(f"{ASSETS}/{shown.pk}"), 409, "asset_used")
+    assert_problem(api.delete(f"{ASSETS}/{asset.pk}"), 409, "not_an_upload")
+    assert set(Asset.objects.all()) == {asset, used, shown}
+
+
+def test_changes_nothing_of_somebody_elses(api: APIClient) -> None:
+    other = AssetFactory.create(role="input")
+    assert_problem(api.patch(f"{ASSETS}/{other.pk}", {"favourite": True}, format="json"), 404, "not_found")
+    assert_problem(api.delete(f"{ASSETS}/{other.pk}"), 404, "not_found")
+    assert Asset.objects.get(pk=other.pk).favourite is False
+
+
+@pytest.mark.django_db(transaction=True)
+def test_says_so_when_an_input_is_removed_while_a_request_is_accepted(
+    api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = AssetFactory.create(role="input", user=user)
+    real = store._complete_insert
+
+    def then_removed(new: Any, actor: str) -> None:
+        real(new, actor)
+        assert together([lambda: assets.remove_upload(upload)]) == [None]
+
+    monkeypatch.setattr(store, "_complete_insert", then_removed)
+    body = {
+        "provider_id": "pixverse",
+        "operation_type": "image_to_video",
+        "params": {"prompt": "it moves"},
+        "inputs": [{"role": "image", "asset_id": str(upload.pk)}],
+    }
+    assert_problem(api.post(GENERATIONS, body, format="json"), 409, "removed_meanwhile")
+    assert not Generation.objects.exists()
+
+
+def test_gives_a_file_to_be_saved_and_counts_it(api: APIClient, asset: Asset) -> None:
+    url = api.get(f"{ASSETS}/{asset.pk}").json()["download_url"]
+    reply = Client().get(url)
+    assert len(bytes_of(reply)) == asset.size
+    assert reply.headers["Content-Disposition"] == f'attachment; filename="a-fox-in-the-snow-{asset.pk.hex[-6:]}.png"'
+    for more in (Client().head(url), Client().get(url, headers={"Range": "bytes=0-1"}), Client().get(url[:-11])):
+        assert status_of(more) in {200, 206}
+    assert api.get(f"{ASSETS}/{asset.pk}").json()["downloads"] == 1
+
+
+def test_says_that_a_file_has_expired(api: APIClient, asset: Asset) -> None:
+    urls = [content_url(asset), content_url(asset, thumbnail=True), content_url(asset, download=True)]
+    Asset.objects.filter(pk=asset.pk).update(expired_at=timezone.now())
+    for url in urls:
+        assert_problem(Client().get(url), 410, "asset_expired")
+        assert_problem(Client().get(url, headers={"If-None-Match": f'"{asset.sha256}"'}), 410, "asset_expired")
+    told = api.get(f"{ASSETS}/{asset.pk}").json()
+    assert told["expired_at"] is not None
+    assert told["thumbnail_url"] is None
 
 
 def test_serves_the_bytes_to_whoever_has_the_link(asset: Asset) -> None:

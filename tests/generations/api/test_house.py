@@ -316,6 +316,8 @@ def test_describes_itself_completely(schema: dict[str, Any]) -> None:
         "get /api/v1/scene-images/{record_id}",
         "delete /api/v1/scene-images/{record_id}",
         "post /api/v1/scene-images/{record_id}/choose",
+        "patch /api/v1/assets/{asset_id}",
+        "delete /api/v1/assets/{asset_id}",
         "get /api/v1/exports",
         "post /api/v1/exports",
         "get /api/v1/exports/formats",
