@@ -87,8 +87,8 @@ class Command(BaseCommand):
         if cleaned.kept_generations:
             self.stdout.write(
                 f"{cleaned.kept_generations} generations are old enough and stay: an attempt of theirs is open, an "
-                "incident was not looked at, a webhook is to be sent, a batch shows them, something was made from their "
-                "result, or somebody wants to keep it."
+                "incident was not looked at, a webhook is to be sent, a batch shows them, something was made from "
+                "their result, or somebody wants to keep it."
             )
         if cleaned.dry_run:
             self.stdout.write("Nothing was changed.")
