@@ -1,7 +1,9 @@
 # Production image: the libraries of requirements.lock, checked by their hashes, and an ordinary user.
+# For results in an object store: --build-arg LOCK=requirements-s3.lock
 FROM python:3.11-slim AS libraries
+ARG LOCK=requirements.lock
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements.lock .
+COPY ${LOCK} requirements.lock
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock
 

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
 from config import log
+from config.files import where_files_are
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("DARKROOM_VAR", BASE_DIR / "var"))
@@ -150,11 +151,11 @@ DATABASES: dict[str, dict[str, Any]] = {
     }
 }
 
+# Where results and inputs are: a folder, or with STORAGE_URL a bucket of an S3-compatible object store.
 STORAGES: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "generations.storage.DurableFileSystemStorage",
-        "OPTIONS": {"location": env.str("MEDIA_ROOT", default=str(VAR_DIR / "media"))},
-    },
+    "default": where_files_are(
+        env.str("STORAGE_URL", default=""), env.str("MEDIA_ROOT", default=str(VAR_DIR / "media"))
+    ),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 

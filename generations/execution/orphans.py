@@ -10,9 +10,9 @@ So a file is removed only if all of this holds, in this order:
 3. its modification time is still old. Who stored the same bytes since (2) made it new; who did so before (2) and
    had committed was seen there.
 
-Between the look of (3) and the removal itself there must be nothing. Where the storage is a folder, the file is first
-renamed aside, which nobody can interleave with: who stores the same bytes afterwards makes a new file. If the one
-aside turns out to be new it is renamed back. A crash between leaves it aside; the next run puts it back or removes it.
+Between the look of (3) and the removal itself there must be nothing. How each storage sees to that is told where it is
+written (``storage.files``, ``storage.objects``): what may be somebody's after all is put aside first, and the next run
+puts it back or removes it.
 
 Only files with names as this house gives them are looked at, so that a storage that is shared with something else
 loses nothing of that.
@@ -23,24 +23,23 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from django.core.files.storage import FileSystemStorage, Storage
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from generations import storage
 from generations.conf import limits
 from generations.lifecycle import LIVE
 from generations.models import Asset, GenerationInput
-from generations.storage import INCOMING, storage
+from generations.storage import ASIDE, INCOMING, Removal, Stored
+from generations.storage.shelf import Shelf
 
 CHUNK = 200
 MOST_PATHS = 20
-ASIDE = ".aside"
-FOLDER = re.compile(r"[0-9a-f]{2}(/[0-9a-f]{2})?")
 OURS = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60}\.[a-z0-9]{1,8}(\.aside)?|\.incoming-[a-z0-9_]+)")
 """Keys as ``storage.key_of`` makes them, and what else we leave beside them."""
 WORK_FOLDER = re.compile(r"darkroom-[a-z0-9_]{8}")
@@ -55,7 +54,9 @@ class Swept:
     temporary: int = 0
     bytes: int = 0
     restored: int = 0
-    """Put aside by a run that was killed, and somebody's after all."""
+    """They were aside, and are somebody's after all."""
+    aside: int = 0
+    """Put aside in an object store, to be removed after ``orphan_hours`` more."""
     paths: list[str] = field(default_factory=list)
 
 
@@ -68,50 +69,41 @@ def sweep(*, dry_run: bool) -> Swept:
 
 
 def _orphans(swept: Swept, *, dry_run: bool) -> None:
-    """Stored files without a row, a folder at a time."""
-    place = storage()
+    """Stored files without a row, some at a time."""
+    place = storage.shelf()
     oldest = timezone.now() - timedelta(hours=limits().orphan_hours)
-    for keys in _folders(place, ""):
-        for start in range(0, len(keys), CHUNK):
-            chunk = keys[start : start + CHUNK]
-            old = {key for key in chunk if (at := _modified_at(place, key)) is not None and at < oldest}
+    for found in place.walk():
+        ours = [one for one in found if OURS.fullmatch(one.key)]
+        for start in range(0, len(ours), CHUNK):
             # One that was put aside is looked at however young it is: somebody may be missing it.
-            looked_at = [key for key in chunk if key in old or key.endswith(ASIDE)]
-            referred = _referred({_plain(key) for key in looked_at})
-            for key in looked_at:
-                if _plain(key) in referred:
-                    if key.endswith(ASIDE):
-                        _put_back(place, key, swept, dry_run=dry_run)
-                elif key in old:
-                    _drop(place, key, oldest, swept, dry_run=dry_run)
+            chunk = [one for one in ours[start : start + CHUNK] if one.modified_at < oldest or one.key.endswith(ASIDE)]
+            referred = _referred({_plain(one.key) for one in chunk})
+            aside = []
+            for one in chunk:
+                if _plain(one.key) in referred:
+                    if one.key.endswith(ASIDE):
+                        _put_back(place, one.key, swept, dry_run=dry_run)
+                elif one.modified_at < oldest and _drop(place, one, oldest, swept, dry_run=dry_run) == Removal.ASIDE:
+                    aside.append(one.key)
+            for key in _referred(aside):
+                _put_back(place, key + ASIDE, swept, dry_run=dry_run)
 
 
-def _drop(place: Storage, key: str, oldest: datetime, swept: Swept, *, dry_run: bool) -> None:
+def _drop(place: Shelf, one: Stored, oldest: datetime, swept: Swept, *, dry_run: bool) -> Removal:
     """Remove one old file that nothing refers to."""
-    size = _size(place, key)
-    if not dry_run and not _remove(place, key, oldest):
-        return
-    if key.rpartition("/")[2].startswith(INCOMING):
+    done = Removal.REMOVED if dry_run else place.remove_old(one.key, oldest)
+    if done == Removal.ASIDE:
+        swept.aside += 1
+    if done != Removal.REMOVED:
+        return done
+    if one.key.rpartition("/")[2].startswith(INCOMING):
         swept.temporary += 1
     else:
         swept.orphans += 1
-    swept.bytes += size
+    swept.bytes += one.size
     if len(swept.paths) < MOST_PATHS:
-        swept.paths.append(key)
-
-
-def _folders(place: Storage, folder: str) -> Iterator[list[str]]:
-    """Our keys in each folder of the storage, folder by folder."""
-    try:
-        folders, files = place.listdir(folder)
-    except FileNotFoundError:
-        return
-    keys = [key for name in files if OURS.fullmatch(key := f"{folder}/{name}")]
-    if keys:
-        yield keys
-    for name in folders:
-        if FOLDER.fullmatch(path := f"{folder}/{name}".lstrip("/")):
-            yield from _folders(place, path)
+        swept.paths.append(one.key)
+    return done
 
 
 def _referred(keys: Collection[str]) -> set[str]:
@@ -124,56 +116,15 @@ def _referred(keys: Collection[str]) -> set[str]:
     return found | set(needed.filter(thumbnail_key__in=keys).values_list("thumbnail_key", flat=True))
 
 
-def _remove(place: Storage, key: str, oldest: datetime) -> bool:
-    """Remove one file if it is still old. False: it is new again, or gone."""
-    if not isinstance(place, FileSystemStorage):
-        at = _modified_at(place, key)
-        if at is None or at >= oldest:
-            return False
-        place.delete(key)
-        return True
-    path = Path(place.path(key))
-    aside = path if key.endswith(ASIDE) else path.with_name(path.name + ASIDE)
-    try:
-        path.rename(aside)
-        if aside.stat().st_mtime >= oldest.timestamp():
-            aside.rename(path)
-            return False
-        aside.unlink()
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _put_back(place: Storage, key: str, swept: Swept, *, dry_run: bool) -> None:
-    """A file that a run which was killed had put aside, and that is somebody's after all."""
+def _put_back(place: Shelf, key: str, swept: Swept, *, dry_run: bool) -> None:
+    """A file that was put aside, and that is somebody's after all."""
     swept.restored += 1
-    if dry_run or not isinstance(place, FileSystemStorage):
-        return
-    path, aside = Path(place.path(_plain(key))), Path(place.path(key))
-    if path.exists():
-        aside.unlink(missing_ok=True)
-    else:
-        aside.rename(path)
+    if not dry_run:
+        place.put_back(key)
 
 
 def _plain(key: str) -> str:
     return key.removesuffix(ASIDE)
-
-
-def _modified_at(place: Storage, key: str) -> datetime | None:
-    """None: it has gone meanwhile."""
-    try:
-        return place.get_modified_time(key)
-    except FileNotFoundError:
-        return None
-
-
-def _size(place: Storage, key: str) -> int:
-    try:
-        return place.size(key)
-    except FileNotFoundError:
-        return 0
 
 
 def _work_folders(swept: Swept, *, dry_run: bool) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.core.files.base import ContentFile
-from django.core.files.storage import InMemoryStorage, default_storage
+from django.core.files.storage import default_storage
 from django.utils import timezone
 from knox.models import AuthToken
 
@@ -335,16 +334,6 @@ class TestFiles:
             "darkroom-young123",
         }
 
-    def test_works_on_a_storage_that_is_no_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        place = InMemoryStorage()
-        key = f"ab/cd/abcd{'0' * 60}.png"
-        place.save(key, ContentFile(b"data"))
-        monkeypatch.setattr(orphans, "storage", lambda: place)
-        assert cleanup.run(dry_run=False).files.orphans == 0
-        monkeypatch.setattr(place, "get_modified_time", lambda _: timezone.now() - timedelta(days=2))
-        assert cleanup.run(dry_run=False).files.orphans == 1
-        assert not place.exists(key)
-
     def write(self, path: Path) -> Path:
         path.write_bytes(b"data")
         return path
@@ -382,12 +371,12 @@ class TestRace:
             monkeypatch.setattr(Path, "rename", also(Path.rename, before=False))
         cleanup.run(dry_run=False)
         assert path_of(key).read_bytes() == self.CONTENT
-        assert not path_of(key + orphans.ASIDE).exists()
+        assert not path_of(key + storage.ASIDE).exists()
 
     def test_puts_back_what_a_killed_run_had_put_aside(self) -> None:
         asset = AssetFactory.create()
         path = path_of(asset.key)
-        aside = path.rename(path.with_name(path.name + orphans.ASIDE))
+        aside = path.rename(path.with_name(path.name + storage.ASIDE))
         assert cleanup.run(dry_run=True).files.restored == 1
         assert not path.exists()
         assert cleanup.run(dry_run=False).files.restored == 1
@@ -396,6 +385,6 @@ class TestRace:
 
     def test_removes_what_a_killed_run_had_put_aside_for_good(self) -> None:
         path = path_of(orphan())
-        aside = path.rename(path.with_name(path.name + orphans.ASIDE))
+        aside = path.rename(path.with_name(path.name + storage.ASIDE))
         assert cleanup.run(dry_run=False).files.orphans == 1
         assert not aside.exists()
