@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('generations', '0012_batches_and_stories'),
+        ('generations', '0015_scene_events'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -53,6 +53,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='event',
             name='kind',
-            field=models.CharField(choices=[('accepted', 'Accepted'), ('reused', 'Reused'), ('claim_lost', 'Claim Lost'), ('retried', 'Retried'), ('woken', 'Woken'), ('cancel_requested', 'Cancel Requested'), ('retrying', 'Retrying'), ('recovered', 'Recovered'), ('outcome_unknown', 'Outcome Unknown'), ('callback', 'Callback'), ('found', 'Found'), ('evidence', 'Evidence'), ('resubmitted', 'Resubmitted'), ('resolved', 'Resolved'), ('collect_failed', 'Collect Failed'), ('abandoned', 'Abandoned'), ('late_result', 'Late Result'), ('refunded', 'Refunded'), ('dismissed', 'Dismissed'), ('restored', 'Restored'), ('files_removed', 'Files Removed'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], max_length=20),
+            field=models.CharField(choices=[('accepted', 'Accepted'), ('reused', 'Reused'), ('claim_lost', 'Claim Lost'), ('retried', 'Retried'), ('woken', 'Woken'), ('cancel_requested', 'Cancel Requested'), ('retrying', 'Retrying'), ('recovered', 'Recovered'), ('outcome_unknown', 'Outcome Unknown'), ('callback', 'Callback'), ('found', 'Found'), ('evidence', 'Evidence'), ('resubmitted', 'Resubmitted'), ('resolved', 'Resolved'), ('collect_failed', 'Collect Failed'), ('abandoned', 'Abandoned'), ('late_result', 'Late Result'), ('refunded', 'Refunded'), ('dismissed', 'Dismissed'), ('restored', 'Restored'), ('chosen', 'Chosen'), ('left_scene', 'Left Scene'), ('files_removed', 'Files Removed'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], max_length=20),
         ),
     ]
