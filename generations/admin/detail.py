@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.utils.safestring import SafeString
 
@@ -19,7 +21,7 @@ from generations.admin.history import STATE_TONES, generation_link
 from generations.admin.prompt import version_link
 from generations.admin.rows import STATUS_TONES, reason_of
 from generations.lifecycle import State, Status
-from generations.models import Asset, Generation, Submission
+from generations.models import Asset, Export, Generation, Submission
 from generations.reports.explain import explain
 from generations.reports.sentences import choice_text
 from generations.reports.waiting import wait_reasons
@@ -54,6 +56,7 @@ class File:
     url: str
     thumbnail: str
     role: str = ""
+    exports: tuple[Export, ...] = ()
 
     @property
     def facts(self) -> str:
@@ -150,12 +153,18 @@ _MONEY = [LedgerEntry.Kind.HOLD, LedgerEntry.Kind.CAPTURE, LedgerEntry.Kind.RELE
 
 
 def _file(asset: Asset, role: str = "") -> File:
-    thumbnail = content_url(asset, thumbnail=True) if asset.thumbnail_key else ""
+    thumbnail = content_url(asset, thumbnail=True) if asset.thumbnail_key and not asset.expired_at else ""
     return File(asset, content_url(asset), thumbnail, role)
 
 
 def _files(assets: Any) -> list[File]:
-    return [_file(asset) for asset in assets.order_by("submission", "index")]
+    """With their exports: two queries."""
+    files = [_file(asset) for asset in assets.order_by("submission", "index")]
+    made: dict[UUID, list[Export]] = defaultdict(list)
+    if files:
+        for export in Export.objects.filter(asset__in=[file.asset.pk for file in files]).order_by("pk"):
+            made[export.asset_id].append(export)
+    return [replace(file, exports=tuple(made[file.asset.pk])) for file in files]
 
 
 def _attempt(row: Submission) -> Attempt:

@@ -64,6 +64,9 @@ def generation_link(pk: uuid.UUID) -> SafeString:
 
 def picture_of(asset: Asset, css: str = "dr-thumb") -> SafeString:
     """The asset's thumbnail; for a video with a mark, for a file without thumbnail only its kind."""
+    if asset.expired_at:
+        at = f"{asset.expired_at:%Y-%m-%d %H:%M} UTC"
+        return format_html('<span class="{} dr-blank" title="{}">expired</span>', css, at)
     mark = SafeString('<span class="dr-play" aria-hidden="true">▶</span>') if asset.kind == "video" else ""
     if not asset.thumbnail_key:
         return format_html('<span class="{} dr-blank">{}{}</span>', css, asset.kind, mark)
@@ -226,12 +229,28 @@ class IdempotencyKeyAdmin(OfGenerationAdmin):
     list_select_related = ("user",)
 
 
+class RoleFilter(Dropdown):
+    """What a file is."""
+
+    title = "role"
+    parameter_name = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All."""
+        return [(str(role), str(role.label)) for role in Asset.Role]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Asset]) -> QuerySet[Asset]:
+        """One of them, or nothing for what is none."""
+        return queryset if self.value() is None else queryset.filter(role=self.value())
+
+
 @admin.register(Asset)
 class AssetAdmin(HistoryAdmin[Asset]):
     """Stored files, newest first."""
 
-    list_display = ("picture", "role", "mime_type", "dimensions", "bytes", "user", "age")
+    list_display = ("picture", "role", "mime_type", "dimensions", "bytes", "user", "kept", "downloads", "age")
     list_select_related = ("user",)
+    list_filter = (RoleFilter,)
     list_display_links = ("picture", "role")
     search_fields = ("id",)
     search_help_text = "A file's whole id"
@@ -273,6 +292,13 @@ class AssetAdmin(HistoryAdmin[Asset]):
     def bytes(self, asset: Asset) -> str:
         """With thousands separators."""
         return f"{asset.size:,}"
+
+    @admin.display(description="Kept")
+    def kept(self, asset: Asset) -> SafeString | str:
+        """Whether it is a favourite, or has expired."""
+        if asset.expired_at:
+            return label("expired", "plain")
+        return label("favourite", "good") if asset.favourite else NOTHING
 
     @admin.display(description="Stored")
     def age(self, asset: Asset) -> SafeString | str:

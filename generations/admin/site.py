@@ -25,6 +25,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Dead letters", "unsubscribe", "generations.deadletter"),
             ("Incidents", "warning", "generations.incident"),
             ("Assets", "folder_open", "generations.asset"),
+            ("Exports", "aspect_ratio", "generations.export"),
             ("Switches", "toggle_on", "generations.switch"),
         ),
     ),

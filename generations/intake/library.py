@@ -175,6 +175,8 @@ def _picture(asset_id: UUID | None, by: int) -> Asset | None:
     asset = Asset.objects.of_user(by).filter(pk=asset_id).select_for_update(no_key=True).first()
     if asset is None:
         raise NotFound("unknown_asset", f"There is no asset {asset_id} of yours.", field="picture")
+    if asset.expired_at:
+        raise Invalid("asset_expired", f"The file of asset {asset_id} has expired and was removed.", field="picture")
     if asset.kind != "image":
         raise Invalid("not_a_picture", f"It must be a picture; this is {asset.mime_type}.", field="picture")
     return asset

@@ -98,7 +98,8 @@ def cards(user_id: int) -> list[Card]:
 def _files(generation_ids: list[Any]) -> dict[Any, list[Asset]]:
     found: dict[Any, list[Asset]] = {}
     assets = (
-        Asset.objects.filter(submission__generation__in=generation_ids, role=Asset.Role.OUTPUT)
+        Asset.objects.kept()
+        .filter(submission__generation__in=generation_ids, role=Asset.Role.OUTPUT)
         .select_related("submission")
         .only("mime_type", "thumbnail_key", "index", "submission__generation_id")
         .order_by("submission", "index")

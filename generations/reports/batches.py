@@ -112,12 +112,16 @@ def earlier(items: Sequence[BatchItem]) -> dict[UUID, list[UUID]]:
 
 def thumbnails(items: Sequence[BatchItem]) -> dict[UUID, Asset]:
     """The first output of each completed one, by Generation."""
-    rows = Asset.objects.filter(
-        submission__generation__in=[item.generation_id for item in items],
-        submission__abandoned_at=None,
-        submission__generation__status=Status.COMPLETED,
-        index=0,
-    ).select_related("submission")
+    rows = (
+        Asset.objects.kept()
+        .filter(
+            submission__generation__in=[item.generation_id for item in items],
+            submission__abandoned_at=None,
+            submission__generation__status=Status.COMPLETED,
+            index=0,
+        )
+        .select_related("submission")
+    )
     return {asset.submission.generation_id: asset for asset in rows if asset.submission is not None}
 
 

@@ -10,9 +10,10 @@ from generations.models import Asset
 
 
 def first_results(ids: Iterable[UUID]) -> dict[UUID, Asset]:
-    """The first result of each of these Generations that has completed. One query."""
+    """The first result of each of these Generations that has completed, if its file is there. One query."""
     outputs = (
-        Asset.objects.filter(
+        Asset.objects.kept()
+        .filter(
             submission__generation__in=list(ids),
             submission__generation__status=Status.COMPLETED,
             submission__abandoned_at=None,
