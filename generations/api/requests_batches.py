@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from generations.api.requests import Body, Id, InputRequest, Moment, Variables, Word
+from generations.api.requests_exports import Formats, as_given
 from generations.intake.batch_plan import BatchRequest, Wanted
+from generations.intake.exports import canonical_formats
 from generations.intake.inputs import InputRef
 from generations.models import Batch
 from providers.params import Whole
@@ -51,6 +53,7 @@ class NewBatch(Body):
     input_role: Word | None = Field(
         default=None, description="Which of the operation's inputs a library item's picture is; the first, if left out."
     )
+    export_formats: Formats = Field(default=[], description="Every result is exported in these, at no cost.")
     reuse: Literal["completed", "in_flight", "none"] = Field(
         default="completed", description="What may answer an item, as for a single generation."
     )
@@ -75,6 +78,7 @@ class NewBatch(Body):
             overrides=self.overrides,
             inputs=tuple(InputRef(role=one.role, asset_id=one.asset_id, url=one.url) for one in self.inputs),
             input_role=self.input_role,
+            export_formats=tuple(canonical_formats(as_given(self.export_formats))),
             reuse=self.reuse,
             context=self.context,
             metadata=self.metadata,

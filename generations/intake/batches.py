@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from generations.execution import exports
 from generations.intake import caps, switches
 from generations.intake.batch_plan import BatchRequest, Planned, plan
 from generations.intake.errors import Conflict, KeyReused
@@ -88,6 +89,8 @@ def accept_items(
             for item, answer in zip(items, answers, strict=True):
                 item.generation, item.reused = answer.generation, answer.reused
             BatchItem.objects.bulk_create(items)
+            if batch.export_formats and any(answer.reused for answer in answers):
+                exports.order_for_batches([batch.pk])
             if idempotency is not None:
                 remember(idempotency, batch, reused=False, now=batch.created_at)
     except KeyTaken:

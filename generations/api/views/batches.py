@@ -228,6 +228,7 @@ def _batch(address: str, row: Batch, standing: reports.Standing) -> BatchAnswer:
         operation_type=row.operation_type,
         params=row.params,
         metadata=row.metadata,
+        export_formats=row.export_formats,
         created_at=row.created_at,
         closed_at=row.closed_at,
         cancelled_at=row.cancelled_at,
@@ -246,5 +247,7 @@ def _links(address: str, row: Batch, standing: reports.Standing) -> BatchLinks:
         "pause": f"{own}/pause" if live and row.paused_at is None else None,
         "resume": f"{own}/resume" if live and row.paused_at is not None else None,
         "retry": f"{own}/retry" if failed else None,
+        "exports": f"{address}/api/v1/exports?batch={row.pk}",
+        "zip": f"{own}/zip" if standing.counts.get(Status.COMPLETED, 0) else None,
     }
     return BatchLinks.of(**facts)
