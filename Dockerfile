@@ -3,9 +3,9 @@
 FROM python:3.11-slim AS libraries
 ARG LOCK=requirements.lock
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY ${LOCK} requirements.lock
+COPY requirements.lock requirements-s3.lock ./
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock
+    && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r "$LOCK"
 
 FROM python:3.11-slim
 # The libraries are in the image, so manage.py builds nothing; all that is written goes to the volume /data.

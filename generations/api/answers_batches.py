@@ -37,11 +37,12 @@ class BatchLinks(Answer):
 
     self: str
     items: str
-    zip: str = Field(description="All its pictures, in its formats or as they are.")
     cancel: str | None
     pause: str | None
     resume: str | None
     retry: str | None
+    exports: str
+    zip: str | None = Field(description="All its files, in its formats or as they are.")
 
 
 class BatchAnswer(Answer):
@@ -60,7 +61,7 @@ class BatchAnswer(Answer):
     operation_type: str
     params: dict[str, Any] = Field(description="Common to all items, as they were given.")
     metadata: dict[str, Any]
-    export_formats: list[dict[str, Any]]
+    export_formats: list[dict[str, str]] = Field(description="`format`, `fit` and `colour` of each.")
     created_at: datetime
     closed_at: datetime | None = Field(description="When it was seen that everything in it has ended.")
     cancelled_at: datetime | None

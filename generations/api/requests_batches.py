@@ -52,6 +52,7 @@ class NewBatch(Body):
     input_role: Word | None = Field(
         default=None, description="Which of the operation's inputs a library item's picture is; the first, if left out."
     )
+    export_formats: Formats = Field(default=[], description="Every result is exported in these, at no cost.")
     reuse: Literal["completed", "in_flight", "none"] = Field(
         default="completed", description="What may answer an item, as for a single generation."
     )
@@ -60,7 +61,6 @@ class NewBatch(Body):
     priority: Whole = Field(default=5, ge=0, le=9, description="0 to 9; higher goes first.")
     scheduled_at: Moment | None = Field(default=None, description="Not before this time, within the next year.")
     account: Id | None = Field(default=None, description="Only on this provider account.")
-    export_formats: Formats = Field(default=[], description="Every output is exported in these.")
     prompt_version: Id | None = Field(default=None, description="Whose text is the common prompt.")
     variables: Variables = Field(default={}, description="What its variables are; a gallery's own are its items'.")
 
@@ -77,13 +77,13 @@ class NewBatch(Body):
             overrides=self.overrides,
             inputs=tuple(InputRef(role=one.role, asset_id=one.asset_id, url=one.url) for one in self.inputs),
             input_role=self.input_role,
+            export_formats=tuple(as_given(self.export_formats)),
             reuse=self.reuse,
             context=self.context,
             metadata=self.metadata,
             priority=self.priority,
             scheduled_at=self.scheduled_at,
             account_id=self.account,
-            export_formats=tuple(as_given(self.export_formats)),
             prompt_version_id=self.prompt_version,
             variables=self.variables,
         )

@@ -269,6 +269,28 @@ SELECT 'webhook delivery', d.id::text, 'was due to ' || d.host || ' at ' || d.ne
                     WHERE o.user_id = d.user_id AND o.host = d.host AND o.tried_at > now() - {LATE})
 """
 
+EXPORT_MISSING = """
+SELECT 'batch', b.id::text, i.variation_key || ' has completed, and is not exported as ' || (f->>'format')
+  FROM generations_batch b
+  CROSS JOIN LATERAL jsonb_array_elements(b.export_formats) f
+  JOIN generations_batchitem i ON i.batch_id = b.id AND i.detached_at IS NULL
+  JOIN generations_generation g ON g.id = i.generation_id AND g.status = 'completed'
+  JOIN generations_submission s ON s.generation_id = g.id AND s.state = 'succeeded' AND s.abandoned_at IS NULL
+  JOIN generations_asset a ON a.submission_id = s.id AND a.role = 'output' AND a.expired_at IS NULL
+ WHERE b.closed_at IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM generations_export e
+                    WHERE e.asset_id = a.id AND e.format = f->>'format' AND e.fit = f->>'fit'
+                      AND e.colour = f->>'colour')
+"""
+
+# Who waits behind others waits rightly, as long as any are made.
+EXPORT_LEFT = f"""
+SELECT 'export', e.id::text, 'was due at ' || e.next_try_at
+  FROM generations_export e
+ WHERE e.state = 'pending' AND greatest(e.next_try_at, e.lease_until) < now() - {LATE}
+   AND NOT EXISTS (SELECT 1 FROM generations_export o WHERE o.lease_until > now() OR o.ended_at > now() - {LATE})
+"""
+
 LEASE_LOST = f"""
 SELECT 'submission', id::text, 'is ' || state || ', and its lease expired at ' || lease_until
   FROM generations_submission
@@ -370,11 +392,13 @@ INVARIANTS = (
     Invariant("I11", "A batch's items are answered by its user's own", ITEM_STRANGE),
     Invariant("I11", "A batch is closed when all of it has ended", CLOSED_TOO_EARLY),
     Invariant("I11", "What is over is closed", NOT_CLOSED, needs_services=True),
+    Invariant("I11", "What a closed batch wants exported is exported, or waits for it", EXPORT_MISSING),
     Invariant("I12", "Every end has its event, and nothing else has one", END_EVENT),
     Invariant("I12", "Nothing ends twice", END_EVENT_TWICE),
     Invariant("I12", "Every endpoint that wants to know of an end is told", DELIVERY_MISSING),
     Invariant("I12", "No webhook that is due is left lying", DELIVERY_LEFT, needs_services=True),
     Invariant("I13", "Expired leases are recovered", LEASE_LOST, needs_services=True),
+    Invariant("I13", "No export that is due is left lying", EXPORT_LEFT, needs_services=True),
     Invariant("I13", "Nothing due waits beside a free slot", DUE_LEFT, needs_services=True),
     Invariant("I14", "The database refuses to change an end", TRIGGERS),
     Invariant("I14", "What has ended says when, and nothing else does", END_AND_TIME),

@@ -243,10 +243,11 @@ def _links(address: str, row: Batch, standing: reports.Standing) -> BatchLinks:
     facts: dict[str, Any] = {
         "self": own,
         "items": f"{own}/items",
-        "zip": f"{own}/zip",
         "cancel": f"{own}/cancel" if live else None,
         "pause": f"{own}/pause" if live and row.paused_at is None else None,
         "resume": f"{own}/resume" if live and row.paused_at is not None else None,
         "retry": f"{own}/retry" if failed else None,
+        "exports": f"{address}/api/v1/exports?batch={row.pk}",
+        "zip": f"{own}/zip" if standing.counts.get(Status.COMPLETED, 0) else None,
     }
     return BatchLinks.of(**facts)

@@ -16,9 +16,10 @@ from rest_framework.test import APIClient
 
 from generations import storage
 from generations.api.views import exports as views
-from generations.execution import export_work
+from generations.execution import batches, export_work
 from generations.formats import FORMATS
 from generations.models import Asset, Batch, Export
+from generations.reports import audit
 from tests.factories import (
     AssetFactory,
     BatchFactory,
@@ -29,10 +30,11 @@ from tests.factories import (
 )
 from tests.generations.api.conftest import ClientOf
 from tests.generations.api.helpers import assert_problem
+from tests.generations.execution.studio import Studio
 
 EXPORTS = "/api/v1/exports"
 
-pytestmark = pytest.mark.usefixtures("hints")
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("hints")]
 
 
 def output(user: User, **fields: Any) -> Asset:
@@ -348,3 +350,78 @@ def test_takes_few_queries_however_large_the_batch(
     batch = made_batch(user, 5, formats=("tiktok",))
     with django_assert_num_queries(6):  # the token, the batch, items, outputs, exports, the count
         unzip(api, batch, "?formats=original,tiktok")
+
+
+# --- a batch that is asked for with formats --------------------------------------------------------------------
+
+
+def ask_batch(api: APIClient, formats: list[Any], **more: Any) -> Any:
+    body = {
+        "mode": "text",
+        "name": "lakes",
+        "provider_id": "modelslab",
+        "operation_type": "text_to_image",
+        "params": {"prompt": "a lake", "width": 264, "height": 264, "seed": 7},
+        "variations": 3,
+        "export_formats": formats,
+        **more,
+    }
+    return api.post("/api/v1/batches", body, format="json")
+
+
+def test_exports_every_result_of_a_batch_and_gives_all_of_them_as_a_zip(studio: Studio, client_of: ClientOf) -> None:
+    studio.account()
+    api = client_of(studio.user)
+    reply = ask_batch(api, ["instagram_feed", {"format": "shopee", "colour": "#EEEEEE"}])
+    assert reply.status_code == 202, reply.content
+    told = reply.json()
+    assert told["export_formats"] == [
+        {"format": "instagram_feed", "fit": "crop", "colour": "#ffffff"},
+        {"format": "shopee", "fit": "pad", "colour": "#eeeeee"},
+    ]
+    assert told["links"]["zip"] is None
+    batch = Batch.objects.get()
+    for item in batch.items.select_related("generation"):
+        studio.finish(item.generation)
+    export_work.run()
+    batches.close_finished()
+    told = api.get(told["links"]["self"]).json()
+    assert told["status"] == "completed"
+    assert len(api.get(told["links"]["exports"]).json()["results"]) == 6
+    files = unzip(api, batch)
+    sizes = {}
+    for name, content in files.items():
+        with Image.open(io.BytesIO(content)) as image:
+            sizes[name] = image.size
+    assert sizes == {
+        f"lakes/text-v{number}_{name}.jpg": size
+        for number in range(3)
+        for name, size in (("instagram_feed", (1080, 1080)), ("shopee", (1000, 1000)))
+    }
+    assert audit.run(files=True) == []
+
+    again = ask_batch(api, ["instagram_feed", "original"]).json()  # answered by what is there
+    assert Export.objects.filter(format="original").count() == 3
+    assert Export.objects.filter(format="instagram_feed").count() == 3
+    export_work.run()
+    assert len(unzip(api, Batch.objects.get(pk=again["id"]))) == 6
+
+
+def test_exports_what_completed_while_its_batch_was_accepted(user: User) -> None:
+    """The answer's commit saw nothing of the batch, and the batch took it for live: seen to when it is closed."""
+    batch = BatchFactory.create(user=user, export_formats=[{"format": "tiktok", "fit": "crop", "colour": "#ffffff"}])
+    asset = output(user)
+    assert asset.submission is not None
+    BatchItemFactory.create(batch=batch, generation=asset.submission.generation, reused=True)
+    assert batches.close_finished() == 1
+    assert Export.objects.get().asset == asset
+
+
+@pytest.mark.parametrize(
+    "wrong", [["minidisc"], [{"format": "original", "fit": "pad"}], ["tiktok"] * 31, "tiktok", [1]]
+)
+def test_refuses_a_batch_with_what_is_no_format(api: APIClient, wrong: Any) -> None:
+    reply = ask_batch(api, wrong)
+    assert reply.status_code == 400
+    assert "export_formats" in str(reply.json()["errors"])
+    assert not Batch.objects.exists()

@@ -25,6 +25,7 @@ from generations.models import (
     Asset,
     BatchItem,
     Event,
+    Export,
     Generation,
     Heartbeat,
     HeldBack,
@@ -38,7 +39,9 @@ from generations.storage import open_key
 from tests.factories import (
     AccountFactory,
     AssetFactory,
+    BatchFactory,
     BatchItemFactory,
+    ExportFactory,
     GenerationFactory,
     SubmissionFactory,
     UserCapFactory,
@@ -115,7 +118,7 @@ def test_finds_nothing_where_all_is_well() -> None:
         SubmissionFactory.create(state=state)
     late = SubmissionFactory.create(state=State.ACCEPTED, abandoned=True)
     Event.objects.create(generation=late.generation, kind=Event.Kind.FAILED, actor="system")
-    assert audit.run() == []
+    assert broken() == {}
 
 
 def test_names_every_check_with_what_it_found() -> None:
@@ -314,6 +317,37 @@ def test_finds_a_captured_result_of_one_that_is_not_completed() -> None:
     assert broken() == {"I8": {str(generation.pk)}}
     Submission.objects.update(abandoned_at=timezone.now())
     assert broken() == {}
+
+
+def test_finds_one_that_answers_its_request_without_its_files() -> None:
+    generation = completed_generation()
+    Asset.objects.update(expired_at=timezone.now())
+    assert broken() == {"I8": {str(generation.pk)}}
+    Generation.objects.update(active_fingerprint=None)
+    assert broken() == {}
+
+
+def test_finds_a_closed_batch_whose_result_is_not_exported() -> None:
+    wanted = {"format": "tiktok", "fit": "crop", "colour": "#ffffff"}
+    batch = BatchFactory.create(export_formats=[wanted], closed_at=timezone.now())
+    same = {"user": batch.user, "provider_id": batch.provider_id, "operation_type": batch.operation_type}
+    BatchItemFactory.create(batch=batch, generation=completed_generation(**same), reused=True)
+    asset = Asset.objects.get()
+    assert broken() == {"I11": {str(batch.pk)}}
+    ExportFactory.create(asset=asset, **{**wanted, "fit": "pad"})
+    assert broken() == {"I11": {str(batch.pk)}}
+    ExportFactory.create(asset=asset, **wanted)
+    assert broken() == {}
+
+
+def test_finds_an_export_that_lies() -> None:
+    completed_generation()
+    row = ExportFactory.create(asset=Asset.objects.get(), next_try_at=timezone.now() - LONG)
+    assert broken() == {"I13": {str(row.pk)}}
+    other = ExportFactory.create(asset=row.asset, format="tiktok", lease_until=timezone.now() + LONG)
+    assert broken() == {}
+    Export.objects.filter(pk=other.pk).update(lease_until=timezone.now() - LONG, next_try_at=timezone.now() - LONG)
+    assert broken() == {"I13": {str(row.pk), str(other.pk)}}
 
 
 def test_finds_a_job_of_two_attempts() -> None:
