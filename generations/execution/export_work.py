@@ -17,6 +17,7 @@ import uuid_utils.compat as uuid
 from django.db import connection, transaction
 from django.db.models import Value
 from django.db.models.functions import Now
+from django.utils.text import slugify
 
 from generations import wakeups
 from generations.backoff import poll_delay
@@ -29,7 +30,7 @@ from generations.execution.persist import apart, patiently
 from generations.execution.waves import Wave
 from generations.formats import Wanted
 from generations.media import MediaInfo, ToolFailed, UnusableMedia
-from generations.models import Asset, Export, Incident
+from generations.models import Asset, Export, HeldBack, Incident
 from generations.models.bulk import update_rows
 from generations.models.clock import database_now
 from generations.models.generation import SUSPECT_AFTER
@@ -39,6 +40,8 @@ LOOK_SECONDS = 2
 RUN_SECONDS = 60
 """A run takes on nothing more after this, and the next one begins: with those that must be alone."""
 LONGEST_MESSAGE = 500
+LONGEST_WORDS = 30
+NO_ROOM = (HeldBack.Reason.DISK_LOW, HeldBack.Reason.STORAGE_DOWN)
 FENCE = "t.state = 'pending' AND t.token = %(token)s AND t.lease_until IS NOT NULL"
 
 # A loose index scan over the users who have any pending, then the oldest due ones of each.
@@ -66,8 +69,11 @@ log = structlog.get_logger(__name__)
 def run() -> int:
     """Make everything that is due, until nothing is. Gives how many were tried.
 
-    New ones join as others are done. Those whose makers have died come first, each alone in this process.
+    New ones join as others are done. Those whose makers have died come first, each alone in this process. While the
+    disk is nearly full none is made: what is left of it is for results.
     """
+    if HeldBack.objects.active().filter(reason__in=NO_ROOM).exists():
+        return 0
     tried = 0
     token = uuid.uuid4()
     wave: Wave[Export, Made] = Wave()
@@ -127,7 +133,7 @@ def _claim(token: UUID, candidates: Callable[[], list[UUID]]) -> list[Export]:
         locked = (
             Export.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
             .filter(FREE, pk__in=chosen, state=Export.State.PENDING)
-            .select_related("asset__submission")
+            .select_related("asset__submission__generation")
             .order_by("pk")
         )
         rows = _without_hopeless(list(locked))
@@ -228,14 +234,17 @@ def _finish(token: UUID, made: Sequence[tuple[Export, Made]]) -> None:
 
 def _assets(export: Export, made: Made) -> tuple[Asset, Asset | None]:
     """The rows of what was made, not saved."""
-    poster = _asset(export, made.poster) if made.poster else None
+    poster = _asset(export, made.poster, "-poster") if made.poster else None
     return _asset(export, made.result), poster
 
 
-def _asset(export: Export, file: StoredFile) -> Asset:
+def _asset(export: Export, file: StoredFile, suffix: str = "") -> Asset:
+    made_by = export.asset.submission
+    words = slugify(made_by.generation.prompt)[:LONGEST_WORDS].strip("-") if made_by else ""
     return Asset(
         user_id=export.user_id,
         role=Asset.Role.EXPORT,
+        name=f"{words or export.asset.kind}-{export.format}{suffix}.{file.info.extension}",
         key=file.key,
         thumbnail_key=file.thumbnail_key,
         sha256=file.sha256,

@@ -289,6 +289,7 @@ SELECT 'export', e.id::text, 'was due at ' || e.next_try_at
   FROM generations_export e
  WHERE e.state = 'pending' AND greatest(e.next_try_at, e.lease_until) < now() - {LATE}
    AND NOT EXISTS (SELECT 1 FROM generations_export o WHERE o.lease_until > now() OR o.ended_at > now() - {LATE})
+   AND NOT EXISTS (SELECT 1 FROM generations_heldback h WHERE h.ended_at IS NULL OR h.ended_at > now() - {LATE})
 """
 
 LEASE_LOST = f"""

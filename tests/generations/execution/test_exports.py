@@ -22,7 +22,7 @@ from generations.execution import export_work, exports, poison, recover
 from generations.execution.waves import Wave
 from generations.formats import FORMATS, Wanted, canonical
 from generations.lifecycle import Status
-from generations.models import Asset, Export, Generation, Incident
+from generations.models import Asset, Export, Generation, HeldBack, Incident
 from generations.reports import audit
 from tests.factories import (
     AssetFactory,
@@ -34,6 +34,7 @@ from tests.factories import (
     picture,
 )
 from tests.generations.execution.studio import Studio
+from tests.generations.execution.workers import KILLED, Workers
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +85,7 @@ def size_of(asset: Asset | None) -> tuple[int, int]:
 @pytest.mark.parametrize("name", [name for name, found in FORMATS.items() if not found.as_it_is])
 def test_makes_a_picture_of_exactly_the_formats_size(name: str) -> None:
     wanted = canonical(name)
-    completed_generation()
+    completed_generation(prompt="A lake, at dawn!")
     asset = Asset.objects.get()
     row = ExportFactory.create(asset=asset, format=name, fit=wanted.fit, colour=wanted.colour)
     assert export_work.run() == 1
@@ -94,6 +95,7 @@ def test_makes_a_picture_of_exactly_the_formats_size(name: str) -> None:
     assert made is not None
     assert (made.width, made.height) == size_of(made) == (FORMATS[name].width, FORMATS[name].height)
     assert (made.role, made.mime_type, made.user, made.submission) == ("export", "image/jpeg", row.user, None)
+    assert made.name == f"a-lake-at-dawn-{name}.jpg"
     assert default_storage.exists(made.thumbnail_key)
     assert export_work.run() == 0
     assert audit.run(files=True) == []
@@ -248,6 +250,15 @@ def test_goes_on_when_the_storage_is_back() -> None:
     assert (row.state, row.error_code, row.error_message) == ("done", "", "")
 
 
+def test_leaves_the_last_of_the_disk_to_results() -> None:
+    row = ExportFactory.create()
+    HeldBack.objects.create(reason="disk_low", since=timezone.now())
+    assert export_work.run() == 0
+    HeldBack.objects.update(ended_at=timezone.now())
+    assert export_work.run() == 1
+    assert look(row).state == "done"
+
+
 def test_tries_three_times_when_the_tools_fail(film: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     row = ExportFactory.create(asset=filmed(film))
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: "/nowhere/ffmpeg")
@@ -302,6 +313,20 @@ def test_is_made_again_when_its_maker_died_and_what_comes_late_is_not_written() 
     again = look(row)
     assert (again.state, again.result, again.error_code) == ("done", done.result, "")
     assert Asset.objects.filter(role="export").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_is_made_by_another_process_when_its_maker_was_killed_before_it_was_written_down(workers: Workers) -> None:
+    row = ExportFactory.create()
+    assert workers.run("export", die="exported") == KILLED
+    assert (look(row).state, look(row).unwritten_claims) == ("pending", 1)
+    assert workers.run("export") == 0
+    assert look(row).state == "pending", "the dead one's lease still runs"
+    at_once(row)
+    assert workers.run("export") == 0
+    assert (look(row).state, look(row).unwritten_claims) == ("done", 0)
+    assert Asset.objects.filter(role="export").count() == 1
+    assert Incident.objects.count() == 0
 
 
 def test_takes_a_suspect_alone_and_stops_what_ends_its_makers() -> None:

@@ -25,7 +25,18 @@ django.setup()
 from django.conf import settings  # noqa: E402
 
 from generations import conf  # noqa: E402
-from generations.execution import accounts, collect, dispatch, failures, orders, poll, process, recording, recover  # noqa: E402
+from generations.execution import (  # noqa: E402
+    accounts,
+    collect,
+    dispatch,
+    export_work,
+    failures,
+    orders,
+    poll,
+    process,
+    recording,
+    recover,
+)
 from generations.models import Generation  # noqa: E402
 from providers.transport import Conversation  # noqa: E402
 
@@ -42,6 +53,7 @@ WORKS: dict[str, Callable[[], object]] = {
     "dispatch": lambda: dispatch.dispatch("modelslab"),
     "poll": poll.poll,
     "collect": collect.collect,
+    "export": export_work.run,
     "tick": recover.tick,
     "refresh": accounts.refresh_due,
     "everything": everything,
@@ -58,6 +70,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "answered": (recording, "_record"),
     "polled": (poll, "_write"),
     "stored": (collect, "_finish"),
+    "exported": (export_work, "_finish"),
     "refreshed": (accounts, "_conclude"),
     "recovering": (failures, "_back_to_queue"),
 }
