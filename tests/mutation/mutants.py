@@ -144,6 +144,31 @@ MUTANTS: tuple[Mutant, ...] = (
         "t.state = 'collecting' AND t.token = %(token)s",
         f"{TESTS}/execution/test_collect.py::test_writes_nothing_when_its_lease_is_over",
     ),
+    Mutant(
+        "give a sender up before its lease is over",
+        "what is being sent at this moment is called unknown",
+        (
+            Edit(
+                f"{EXECUTION}/recover.py",
+                "pk__in=[row.pk for row in rows], state=State.SENDING, lease_until__lte=Now()",
+                "pk__in=[row.pk for row in rows], state=State.SENDING",
+            ),
+            Edit(
+                f"{EXECUTION}/recover.py",
+                "_attempts(Q(state=State.SENDING, lease_until__lte=Now()), move)",
+                "_attempts(Q(state=State.SENDING), move)",
+            ),
+        ),
+        (f"{TESTS}/execution/test_recover.py::test_leaves_alone_whose_lease_still_runs",),
+    ),
+    _mutant(
+        "write what a list says without the fence",
+        "a slow reader's old list counts as a look (I14)",
+        f"{EXECUTION}/reconcile.py",
+        "pk__in=ids, state=State.UNKNOWN, poll_token=token)",
+        "pk__in=ids, state=State.UNKNOWN)",
+        f"{TESTS}/execution/test_reconcile.py::TestPixverse::test_writes_nothing_once_somebody_else_looks",
+    ),
     _mutant(
         "give up at the limit what nobody has looked for",
         "our own outage fails what the provider has made",

@@ -124,6 +124,13 @@ class Owners:
             return False
         return taken[1] is None or now < taken[1]
 
+    def leased(self, submission: UUID, now: datetime) -> bool:
+        """Whether somebody's lease of it still runs, be he alive or not."""
+        return any(
+            pk == submission and until is not None and self.has(token, pk, now)
+            for (token, pk), (_, until) in self._taken.items()
+        )
+
 
 def clear_tables() -> None:
     """An empty house. (TRUNCATE would take a hundred times as long for so few rows.)"""

@@ -310,25 +310,29 @@ class House:
         if self._move("keep results", hand, lambda: collect._write(hand.token, found), dies) is DEAD:
             return
         others.check()
-        for one, what in found:
-            if one.pk in others.ids:
-                continue
+        mine = [(one, what) for one, what in found if one.pk not in others.ids]
+        stored = [before.submissions[one.pk] for one, what in mine if isinstance(what, Collected) and not what.error]
+        completed = {row.generation for row in stored if not row.abandoned}
+        for one, what in mine:
             self.owners.lose(one.pk)  # once it is written down, it is in nobody's hands
             if isinstance(what, Collected) and what.error is None:
                 row = before.submissions[one.pk]
                 assert self.seen.submissions[one.pk].state == State.SUCCEEDED
-                status = before.generations[row.generation].status if row.abandoned else Status.COMPLETED
-                assert self.seen.generations[row.generation].status == status
-                event("collect", "late" if row.abandoned else "completed")
+                earlier = before.generations[row.generation].status
+                status = Status.COMPLETED if row.generation in completed else earlier
+                assert self.seen.generations[row.generation].status == status, "only what is wanted completes it"
+                event("collect", f"late, {earlier}" if row.abandoned else "completed")
 
     # --- what comes from outside, and by itself ---------------------------------------------------------------
 
     def recover(self, step: Callable[[], int], dies: int | None = None) -> None:
         """One step of the tick, by any of several beats."""
         before = self.seen
+        leased = {pk for pk in before.submissions if self.owners.leased(pk, self.clock.now)}
         event(step.__name__, str(self._move(step.__name__, None, step, dies)))
         for pk, row in self.seen.submissions.items():
             earlier = before.submissions[pk]
+            assert row.state == earlier.state or pk not in leased, "it is somebody's still"
             given_up = row.state == State.FAILED or (row.abandoned and not earlier.abandoned)
             if given_up and earlier.state == State.UNKNOWN:
                 generation = self.seen.generations[row.generation]

@@ -14,7 +14,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response as HTTPResponse
 
 from generations.execution import reconcile, recover
-from generations.execution.reconcile import Sent, match_jobs
+from generations.execution.reconcile import Look, Sent, match_jobs
 from generations.lifecycle import State, Status
 from generations.models import Event, Submission
 from providers import registry
@@ -139,6 +139,20 @@ class TestPixverse:
         assert reconcile.reconcile() == 0
         studio.past(one, "next_poll_at")
         assert reconcile.due()
+
+    def test_writes_nothing_once_somebody_else_looks(self) -> None:
+        one = SubmissionFactory.create(state=State.UNKNOWN, account__provider_id="pixverse")
+        Studio.past(one, "next_poll_at")
+        slow, quick = uuid4(), uuid4()
+        [row] = reconcile._claim(slow)
+        Studio.past(one, "next_poll_at")
+        reconcile._claim(quick)
+        look = Look(row.account, (row,), by_reference=False)
+        reconcile._write(slow, look, ())
+        reconcile._not_read(slow, look)
+        now = Submission.objects.get(pk=one.pk)
+        assert (now.evidence, now.misses, now.last_looks) == (one.evidence, one.misses, one.last_looks)
+        assert now.poll_token == quick
 
     def test_leaves_it_as_it_is_when_the_list_cannot_be_read(self, studio: Studio) -> None:
         account = studio.account("pixverse")
