@@ -103,13 +103,11 @@ def retry_failed(batch_id: UUID, *, insist: bool = False, actor: str) -> Retried
         Conflict: ``nothing_failed``, ``batch_cancelled``, ``possibly_billed`` (all of them may be).
         PaymentRequired, CapReached, Unavailable, Invalid: nothing was changed.
     """
-    batch = Batch.objects.get(pk=batch_id)
-    if batch.cancelled_at is not None:
-        raise Conflict("batch_cancelled", "It was cancelled. Ask for a new batch, or retry single generations of it.")
     with transaction.atomic():
-        caps.lock(batch.user_id)
+        caps.lock(Batch.objects.get(pk=batch_id).user_id)
         failed = _items(batch_id).filter(generation__status=Status.FAILED)
         settle.lock(failed.values_list("generation", flat=True))
+        _still_wanted(batch_id, "Ask for a new batch, or retry single generations of it.")
         items = {item.generation_id: item for item in failed}  # read anew: two clicks retry once
         if not items:
             raise Conflict("nothing_failed", "Nothing in this batch has failed.")
@@ -134,14 +132,14 @@ def regenerate(batch_id: UUID, variation_key: str, *, insist: bool = False, acto
         Conflict: ``live_twin`` (it is under way), ``possibly_billed``, ``batch_cancelled``.
         PaymentRequired, CapReached, Unavailable, Invalid: nothing was changed.
     """
-    batch = Batch.objects.get(pk=batch_id)
-    if batch.cancelled_at is not None:
-        raise Conflict("batch_cancelled", "It was cancelled. Ask for a new batch.")
     with transaction.atomic():
-        caps.lock(batch.user_id)
-        BatchItem.objects.select_for_update(no_key=True).get(batch=batch_id, variation_key=variation_key)
+        caps.lock(Batch.objects.get(pk=batch_id).user_id)
+        before = BatchItem.objects.get(batch=batch_id, variation_key=variation_key).generation_id
+        # Who retries it at this moment is waited for, or waits; its answer is seen then.
+        settle.lock([before])
+        _still_wanted(batch_id, "Ask for a new batch.")
         item = _items(batch_id).get(variation_key=variation_key)
-        if item.generation.status in LIVE:
+        if item.generation.status in LIVE or item.generation_id != before:
             raise Conflict.naming("live_twin", "It is being made at this moment.", item.generation_id)
         if not insist and item.generation.status != Status.COMPLETED and _billable([item.generation_id]):
             raise Conflict.naming(
@@ -166,6 +164,16 @@ def _anew(items: Sequence[BatchItem], *, insist: bool, actor: str, only_these: b
     follow(new, items=[item.pk for item in items] if only_these else None)
     note(new, actor=actor)
     return [answer.generation for answer in answers]
+
+
+def _still_wanted(batch_id: UUID, instead: str) -> None:
+    """Inside a transaction, which has locked the Generations: it is not cancelled until the end.
+
+    Raises:
+        Conflict: ``batch_cancelled``.
+    """
+    if Batch.objects.select_for_update(no_key=True).get(pk=batch_id).cancelled_at is not None:
+        raise Conflict("batch_cancelled", f"It was cancelled. {instead}")
 
 
 def _items(batch_id: UUID) -> QuerySet[BatchItem]:

@@ -49,7 +49,13 @@ def generate_missing(
     )
     with transaction.atomic():
         still_there(chapter)
-        scenes = _missing(chapter)
+        try:
+            scenes = _missing(chapter)
+        except Conflict:
+            # The same call, which was waited for, has asked for them.
+            if idempotency is not None and (answered := batches.replay(user_id, idempotency)):
+                return answered
+            raise
         prices = PriceList.today()
         planned = [_planned(user_id, scene, wanted, prices) for scene in scenes]
         accepted = batches.accept_items(batch, planned, "in_flight", idempotency=idempotency, actor=actor)

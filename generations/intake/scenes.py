@@ -17,6 +17,7 @@ from accounts import credits
 from accounts.credits import PriceList
 from generations import scene_table
 from generations.execution import settle
+from generations.execution.batches import let_go
 from generations.intake.chapters import Access, enter, still_there
 from generations.intake.errors import Conflict, Forbidden, Invalid, NotFound
 from generations.intake.idempotency import Idempotency, KeyTaken, remember
@@ -234,14 +235,17 @@ def _new_take(scene: Scene, prepared: Prepared, idempotency: Idempotency | None,
 def _twin(scene: Scene, prepared: Prepared) -> Generation | None:
     """The live take that the same request was answered with, whoever sent it.
 
-    Somebody asks for it by itself now: a batch that has made it takes it along no more when it is cancelled.
+    Somebody asks for it by itself now: a batch that has made it takes it along no more when it is cancelled, and keeps
+    it waiting no more when it is paused.
     """
     twin = scene.takes.live().filter(fingerprint=prepared.generation.fingerprint).order_by("pk").first()
     if twin is not None and not twin.standalone:
         twin = settle.lock([twin.pk]).get(twin.pk)
         if twin is None or not twin.is_live:
             return None
-        Generation.objects.filter(pk=twin.pk).update(standalone=True)
+        rows = Generation.objects.filter(pk=twin.pk)
+        let_go(rows)
+        rows.update(standalone=True)
     return twin
 
 

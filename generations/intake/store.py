@@ -201,10 +201,10 @@ def _wanted(left: Sequence[Prepared], found: dict[str, Generation]) -> dict[str,
         return found
     locked = settle.lock(shared)
     found = {print_: locked.get(row.pk, row) for print_, row in found.items()}
+    # What a paused batch has kept waiting is let go: whoever asks now has paused nothing.
+    let_go(Generation.objects.filter(pk__in=locked))
     alone = {one.generation.fingerprint for one in left if one.generation.standalone}
     rows = Generation.objects.filter(pk__in=[row.pk for print_, row in found.items() if print_ in alone])
-    # What a paused batch has kept waiting is let go.
-    let_go(rows)
     rows.filter(standalone=False).update(standalone=True)
     return {print_: row for print_, row in found.items() if row.active_fingerprint is not None}
 

@@ -26,7 +26,7 @@ TABLES = (
     "generations_batchitem", "generations_batch", "generations_heldback", "generations_switch",
     "generations_switchchange", "generations_providersetting",
     "generations_codeoverride", "accounts_ledgerentry", "accounts_price", "accounts_wallet", "accounts_usercap",
-    "accounts_account", "auth_user",
+    "accounts_account", "generations_scene", "generations_chapter", "auth_user",
 )  # fmt: skip
 LOOK = """
 SELECT id, user_id, provider_id, fingerprint, active_fingerprint IS NOT NULL, price, status, completed_at,

@@ -20,10 +20,12 @@ from generations.intake.errors import Conflict
 from generations.intake.idempotency import Idempotency
 from generations.intake.request import Accepted, Request, prepare
 from generations.intake.retry import retry
+from generations.intake.scene_batches import generate_missing
+from generations.intake.scenes import Wanted
 from generations.intake.store import store
 from generations.lifecycle import Status
 from generations.models import Batch, BatchItem, Generation
-from tests.factories import PriceFactory, UserFactory, WalletFactory
+from tests.factories import ChapterFactory, PriceFactory, SceneFactory, UserFactory, WalletFactory
 from tests.proof.desk import Audit, clear_tables
 from tests.together import Racers
 
@@ -133,6 +135,46 @@ def test_retries_what_failed_once_however_often_that_is_pressed(rounds: Rounds) 
         assert [answer for answer in answers if answer != "nothing_failed"] == [2]
         assert Generation.objects.count() == 5
         assert purse(user) == (PURSE - 3 * PRICE, 3 * PRICE)
+
+
+def test_makes_an_item_anew_once_in_whichever_way_that_is_asked(rounds: Rounds) -> None:
+    for race, user in rounds():
+        batch = batch_of(user, variations=2)
+        row = BatchItem.objects.get(variation_key="text-v0").generation
+        fail([row])
+
+        again = partial(batch_changes.regenerate, batch.pk, "text-v0", actor="test")
+        whole = partial(batch_changes.retry_failed, batch.pk, actor="test")
+        race([again, whole, again, partial(retry, row.pk, actor="test")])
+
+        assert Generation.objects.count() == 3
+        assert purse(user) == (PURSE - 2 * PRICE, 2 * PRICE)
+
+
+def test_leaves_nothing_of_a_batch_that_is_cancelled_while_it_is_retried(rounds: Rounds) -> None:
+    for race, user in rounds():
+        batch = batch_of(user)
+        failed = BatchItem.objects.get(variation_key="text-v0").generation
+        fail([failed])
+        again = partial(batch_changes.regenerate, batch.pk, "text-v0", actor="test")
+
+        race([partial(batch_changes.cancel, batch.pk, actor="test"), again])
+
+        assert not Generation.objects.live().exists()
+        assert purse(user) == (PURSE, 0)
+
+
+def test_asks_for_what_a_chapter_lacks_once_for_one_key(rounds: Rounds) -> None:
+    for race, user in rounds():
+        scene = SceneFactory.create(chapter=ChapterFactory.create(owner=user), description="a lake")
+        key = Idempotency("k", "same")
+        press = partial(generate_missing, user.pk, scene.chapter_id, Wanted(), idempotency=key, actor="test")
+
+        answers = race([press] * 3)
+
+        assert len({answer.batch.pk for answer in answers}) == 1
+        assert sum(not answer.replayed for answer in answers) == 1
+        assert purse(user) == (PURSE - PRICE, PRICE)
 
 
 def test_closes_no_batch_that_is_opened_again(rounds: Rounds) -> None:

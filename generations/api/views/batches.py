@@ -177,6 +177,8 @@ class RegenerateView(ApiView):
         """A new generation for it."""
         wanted = requests.read(InsistRequest, body.json_object(plain(given), optional=True))
         batch = _own(given, batch_id)
+        if "\x00" in variation_key:  # the database could not read it
+            raise Http404
         try:
             row = batch_changes.regenerate(batch.pk, variation_key, insist=wanted.insist, actor=actor(given))
         except BatchItem.DoesNotExist:

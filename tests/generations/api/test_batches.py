@@ -562,7 +562,8 @@ class TestRetry:
         assert again["earlier"] == [item["generation"]["id"]]
         told = api.get(f"{BATCHES}/{told['id']}").json()
         assert (told["closed_at"], told["credits"]["charged"], told["credits"]["held"]) == (None, 10, 10)
-        assert api.post(f"{BATCHES}/{told['id']}/items/text-v7/regenerate", format="json").status_code == 404
+        for key in ("text-v7", "%00", "x" * 300):
+            assert api.post(f"{BATCHES}/{told['id']}/items/{key}/regenerate", format="json").status_code == 404
 
 
 class TestCancel:
@@ -650,6 +651,32 @@ class TestPause:
         api.post(f"{BATCHES}/{told['id']}/resume", format="json")
         waits = [item["generation"]["wait_reason"] for item in items_of(api, told)]
         assert waits == ["no_account", "no_account"]
+
+    def test_keeps_what_is_made_anew_meanwhile(self, api: APIClient, text: Body) -> None:
+        told = made(api, text)
+        ids = [item["generation"]["id"] for item in items_of(api, told)]
+        end(Status.FAILED, ids[:1], "provider_failed")
+        api.post(f"{BATCHES}/{told['id']}/pause", format="json")
+
+        assert api.post(f"{BATCHES}/{told['id']}/retry", format="json").status_code == 202
+        end(Status.COMPLETED, ids[1:2])
+        assert api.post(f"{BATCHES}/{told['id']}/items/text-v1/regenerate", format="json").status_code == 202
+        end(Status.FAILED, ids[2:], "provider_failed")
+        assert api.post(f"{GENERATIONS}/{ids[2]}/retry", format="json").status_code == 202
+
+        items = items_of(api, told)
+        assert {item["generation"]["wait_reason"] for item in items} == {"paused"}
+        assert not {item["generation"]["id"] for item in items} & set(ids)
+
+    def test_keeps_nothing_that_another_batch_asks_for(self, api: APIClient, text: Body) -> None:
+        told = made(api, {**text, "variations": 2})
+        api.post(f"{BATCHES}/{told['id']}/pause", format="json")
+
+        made(api, {**text, "variations": 1})
+
+        recover.tick()
+        waits = [item["generation"]["wait_reason"] for item in items_of(api, told)]
+        assert waits == ["no_account", "paused"]
 
     def test_is_for_what_has_not_ended(self, api: APIClient, text: Body) -> None:
         told = made(api, text)

@@ -120,3 +120,21 @@ def test_needs_a_number_of_queries_that_does_not_grow(
         SceneFactory.create_batch(number, chapter=chapter)
         with django_assert_max_num_queries(45):
             assert api.post(f"/api/v1/chapters/{chapter.pk}/images/generate-missing").status_code == 202
+
+
+def test_keeps_nothing_waiting_that_somebody_asks_for_by_itself(api: APIClient, chapter: Chapter, url: str) -> None:
+    told = api.post(url, {"style": "comic"}, format="json").json()
+    api.post(told["links"]["pause"], format="json")
+
+    body = {"scene_description": "Scene 2", "style": "comic"}
+    reply = api.post(f"/api/v1/chapters/{chapter.pk}/images/scenes/2", body, format="json").json()
+
+    assert reply["reused"]
+    waits = {item["generation"]["id"]: item["generation"]["wait_reason"] for item in _items(api, told)}
+    assert waits.pop(reply["record_id"]) == "no_account"
+    assert set(waits.values()) == {"paused"}
+
+
+def _items(api: APIClient, told: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get(told["links"]["items"]).json()["results"]
+    return found
