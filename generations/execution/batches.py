@@ -17,7 +17,7 @@ from generations.execution import exports, settle
 from generations.lifecycle import LIVE, Status
 from generations.models import Batch, BatchItem, Generation
 
-CLOSED_AT_ONCE = 100
+CLOSED_AT_ONCE = 20
 KEPT_AT_ONCE = 500
 
 _wanted = BatchItem.objects.filter(detached_at=None, batch__cancelled_at=None)

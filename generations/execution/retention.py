@@ -65,7 +65,24 @@ def _past(age: timedelta) -> QuerySet[Asset]:
         .exclude(Exists(GenerationInput.objects.filter(asset=me, generation__status__in=LIVE)))
         .exclude(Exists(LibraryItem.objects.filter(picture=me)))
         .exclude(Exists(Scene.objects.filter(chosen=OuterRef("submission__generation"))))
+        .exclude(~Exists(_later_takes()), Exists(_shown_takes()))
         .exclude(Exists(Export.objects.filter(asset=me, state=Export.State.PENDING)))
+    )
+
+
+def _shown_takes() -> QuerySet[Generation]:
+    """The Asset's own, where it is a completed take of a scene without a chosen one."""
+    return Generation.objects.filter(
+        pk=OuterRef("submission__generation"), scene__isnull=False, scene__chosen=None, status=Status.COMPLETED
+    )
+
+
+def _later_takes() -> QuerySet[Generation]:
+    """Completed takes of the same scene after the Asset's own: then it is not the one that is shown."""
+    return Generation.objects.filter(
+        scene=OuterRef("submission__generation__scene"),
+        status=Status.COMPLETED,
+        pk__gt=OuterRef("submission__generation"),
     )
 
 

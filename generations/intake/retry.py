@@ -23,7 +23,7 @@ from generations.intake.pace import next_start
 from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
-from generations.models import DeadLetter, Event, Generation, GenerationInput, Submission, WebhookEndpoint
+from generations.models import BatchItem, DeadLetter, Event, Generation, GenerationInput, Submission, WebhookEndpoint
 
 
 def retry(
@@ -73,6 +73,8 @@ def retry(
             raise Conflict.naming("not_dead", "It was retried, answered or dismissed meanwhile.", generation_id)
         if per_minute is not None:
             new.scheduled_at = new.not_before = next_start(new.provider_id, per_minute)
+        if BatchItem.objects.filter(made=original, batch__cancelled_at__isnull=False).exists():
+            new.standalone = True  # its batch wants it no more, and somebody does
         accepted = store(prepared, reuse, actor=actor)
         if accepted.reused:
             raise _answered(accepted.generation)

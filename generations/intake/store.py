@@ -77,7 +77,8 @@ def store_all(prepared: Sequence[Prepared], reuse: Reuse, *, actor: str) -> list
         An answer for each, in their order. Two that are the same request have the same answer.
 
     Raises:
-        Conflict: ``possibly_billed``: an earlier attempt at the same request ended and may still be billed.
+        Conflict: ``possibly_billed``: an earlier attempt at the same request ended and may still be billed;
+            ``being_cancelled``: its cancel was asked for, and it has not ended.
         PaymentRequired, CapReached: nothing was changed.
         Unavailable: intake is stopped, and not everything is answered by what is there.
     """
@@ -105,9 +106,10 @@ def store_all(prepared: Sequence[Prepared], reuse: Reuse, *, actor: str) -> list
 
 
 def may_answer(holder: Generation, reuse: Reuse, now: datetime) -> bool:
-    """Whether the holder of the claim answers the same request: live, or completed lately where that may be reused."""
+    """Whether the holder of the claim answers the same request: live and not being cancelled, or completed lately where
+    that may be reused."""
     if holder.status in LIVE:
-        return True
+        return holder.cancel_requested_at is None
     completed_at = holder.completed_at if holder.status == Status.COMPLETED else None
     return reuse == "completed" and completed_at is not None and completed_at >= _oldest(now)
 
@@ -171,6 +173,13 @@ def _existing(left: Sequence[Prepared], reuse: Reuse, now: datetime) -> dict[UUI
     found = _wanted(left, holders([one.generation for one in left]))
     answers = _answered(left, found, reuse, now)
     others = [row for row in found.values() if not may_answer(row, reuse, now)]
+    if stopping := [row for row in others if row.status in LIVE]:
+        raise Conflict.naming(
+            "being_cancelled",
+            "The same request is being cancelled at this moment. Ask again when that is over, or insist with "
+            "reuse=none.",
+            stopping[0].pk,
+        )
     if unsure := [row for row in others if row.status != Status.COMPLETED]:
         raise _possibly_billed(unsure)
     too_old = Generation.objects.filter(status=Status.COMPLETED, active_fingerprint__isnull=False)

@@ -610,6 +610,27 @@ class TestCancel:
         assert after["counts"]["cancelled"] == 1
         assert [row.status for row in Generation.objects.order_by("pk")] == ["cancelled", "pending", "cancelled"]
 
+    def test_answers_nobody_with_what_is_being_cancelled(self, api: APIClient, text: Body) -> None:
+        told = made(api, {**text, "variations": 1})
+        (item,) = items_of(api, told)
+        Generation.objects.update(status=Status.PROCESSING)
+        SubmissionFactory.create(generation_id=item["generation"]["id"], state=State.ACCEPTED)
+        api.post(f"{BATCHES}/{told['id']}/cancel", format="json")
+
+        refused = assert_problem(api.post(BATCHES, text, format="json"), 409, "being_cancelled")
+
+        assert refused["generation"] == item["generation"]["id"]
+        assert api.post(f"{BATCHES}/quote", text, format="json").json()["conflicts"] == ["text-v0"]
+
+    def test_leaves_what_was_retried_after_it_alone(self, api: APIClient, text: Body) -> None:
+        told = made(api, {**text, "variations": 1})
+        (item,) = items_of(api, told)
+        api.post(f"{BATCHES}/{told['id']}/cancel", format="json")
+
+        retried = api.post(f"{GENERATIONS}/{item['generation']['id']}/retry", format="json").json()
+
+        assert Generation.objects.get(pk=retried["id"]).standalone
+
 
 class TestPause:
     def test_keeps_what_waits_waiting_until_it_is_resumed(self, api: APIClient, text: Body) -> None:

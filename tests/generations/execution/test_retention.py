@@ -115,6 +115,15 @@ def test_keeps_what_people_want_to_keep_or_something_still_needs() -> None:
     assert expired() == {given, exported}
 
 
+def test_keeps_the_latest_take_of_a_scene_that_none_was_chosen_of() -> None:
+    scene = SceneFactory.create()
+    earlier, latest = result(), result()
+    for take in (earlier, latest):
+        Generation.objects.filter(submissions__assets=take).update(scene=scene)
+    assert tidy().expired_assets == 1
+    assert expired() == {earlier}
+
+
 def test_expires_exports_by_their_own_age_and_lets_them_be_made_anew() -> None:
     asset = result()
     Asset.objects.filter(pk=asset.pk).update(favourite=True)
