@@ -70,6 +70,8 @@ class House:
         self.pollers: list[Hand] = []
         self.collectors: list[Hand] = []
         self.readers: list[Hand] = []
+        self.told: set[UUID] = set()
+        """Attempts a callback of which came while they were being sent."""
         self.unknown_since: dict[UUID, datetime] = {}
         self.unanswered: dict[UUID, int] = {}
         """Of the unknown attempts that were looked for: how many of the last looks got no answer."""
@@ -233,7 +235,7 @@ class House:
                 assert kept, "the provider's job is known to nobody"
             if pk in mine:
                 state = self.seen.submissions[pk].state
-                assert state in _states_after(reply), f"{reply!r} made it {state}"
+                assert state in _states_after(reply, told=pk in self.told), f"{reply!r} made it {state}"
 
     def fail_to_prepare(
         self, worker: Dispatcher, failed: Sequence[Submission], why: ProviderError, dies: int | None = None
@@ -351,6 +353,8 @@ class House:
         """A provider calls back, with a job id that may be the attempt's or not."""
         attempt = Submission.objects.select_related("account").get(pk=pk)
         before, told = self.seen, CallbackResult(job_id, "1")
+        if address_of_attempt and before.submissions[pk].state == State.SENDING:
+            self.told.add(pk)
         with transaction.atomic():
             if address_of_attempt:
                 hooks._heard_of_attempt(attempt, told)
@@ -448,10 +452,13 @@ class House:
         return result
 
 
-def _states_after(reply: SubmitResult | Exception) -> set[State]:
-    """What the owner's word makes of an attempt; a job that belongs to another one proves nothing."""
+def _states_after(reply: SubmitResult | Exception, *, told: bool) -> set[State]:
+    """What the owner's word makes of an attempt; a job that belongs to another one proves nothing.
+
+    ``told``: a callback had named its job, which a refusal contradicts.
+    """
     if isinstance(reply, SubmitResult):
         return {State.COLLECTING if reply.outputs else State.ACCEPTED, State.UNKNOWN}
-    if isinstance(reply, ProviderError) and not isinstance(reply, OutcomeUnknown):
+    if isinstance(reply, ProviderError) and not isinstance(reply, OutcomeUnknown) and not told:
         return {State.FAILED}
     return {State.UNKNOWN, State.ACCEPTED}  # a callback may have named the job before

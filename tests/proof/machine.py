@@ -48,8 +48,9 @@ STEPS = {step.__name__: step for step in recover.STEPS}
 DAY = 86400.0
 UNTIL_REST = (0, 4000, DAY, 8 * DAY, 4000, DAY)
 """Seconds for which nobody works, at the end: past leases, deadlines, limits, the collecting, the queue."""
-CATCH_UP = (0, 50, 50)
-"""Seconds until workers that are there again have caught up: a lease is over, then two last looks were made."""
+CATCH_UP = (0, 65, 50, 50)
+"""Seconds until workers that are there again have caught up: a lease, or the turn of who was looking for an unknown
+one, is over, then two last looks were made."""
 MOST_ROUNDS = 40
 
 WAYS: dict[str, tuple[str, str, str]] = {
@@ -290,10 +291,10 @@ class Machine(RuleBasedStateMachine):
         jobs = {"jobs": self._jobs_of(account), "nothing": [], "unreadable": None}[found]
         self.house.write_list(hand, account, jobs, dies)
 
-    @move(when=lambda self: self._attempts(State.UNKNOWN), which=few)
+    @move(when=lambda self: self._taken_and_unknown(), which=few)
     def send_again(self, which: int) -> None:
         """A person does not wait for what is unknown, and then the provider tells that it has taken it after all."""
-        pk = one_of(self._attempts(State.UNKNOWN), which)
+        pk = one_of(self._taken_and_unknown(), which)
         self.house.resolve(pk, Answer(Submission.Resolution.RESUBMIT, "a test"))
         self.house.call_back(pk, self._job(pk, which, "its own"), address_of_attempt=True)
 
@@ -548,6 +549,10 @@ class Machine(RuleBasedStateMachine):
 
     def _attempts(self, *states: State) -> list[UUID]:
         return [pk for pk, row in self.house.seen.submissions.items() if row.state in states]
+
+    def _taken_and_unknown(self) -> list[UUID]:
+        """The provider has been called, and we do not know."""
+        return [pk for pk in self._attempts(State.UNKNOWN) if pk in self.house.books.posts]
 
     def _preparing(self) -> list[Dispatcher]:
         workers = [worker for worker in self.house.dispatchers if worker.reserved]
