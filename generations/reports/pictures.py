@@ -20,7 +20,7 @@ def first_results(ids: Iterable[UUID]) -> dict[UUID, Asset]:
             role=Asset.Role.OUTPUT,
         )
         .select_related("submission")
-        .only("id", "key", "thumbnail_key", "mime_type", "width", "height", "submission__generation_id")
+        .only("thumbnail_key", "mime_type", "expired_at", "submission__generation_id")
         .order_by("-index")
     )
     return {output.submission.generation_id: output for output in outputs if output.submission is not None}
