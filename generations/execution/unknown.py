@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 
 from generations import wakeups
-from generations.conf import limits
+from generations.conf import limits, seconds
 from generations.execution import settle
 from generations.lifecycle import TERMINAL, State, Status
 from generations.models import Event, Generation, Incident, ProviderSetting, Submission
@@ -23,6 +23,8 @@ from providers import registry
 
 LONGEST_JOB_ID = 255
 BATCH = 200
+FRESH_SECONDS = 10
+"""A look counts until the next one is due and for two ticks more: with short intervals no tick would ever meet one."""
 
 
 def adopt(submission: Submission, job_id: str, **changes: Any) -> bool:
@@ -103,7 +105,7 @@ def looked_for() -> Q:
     row that got no answer; a look that is under way has set a poll token.
     """
     able = [one.slug for one in registry.all() if one.can_find or one.lists_recent]
-    asked = Q(poll_token=None, next_poll_at__gt=Now()) & (
+    asked = Q(poll_token=None, next_poll_at__gt=Now() - Value(seconds(FRESH_SECONDS))) & (
         Q(misses__gt=0, last_looks=0) | Q(last_looks__gte=limits().last_looks)
     )
     waited = Q(next_poll_at=None) | Q(next_poll_at__lte=Now())

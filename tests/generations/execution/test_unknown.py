@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
@@ -157,6 +157,14 @@ def test_ends_it_when_the_provider_cannot_be_asked_for_so_many_looks(studio: Stu
         assert recover.recover()["unknown_at_limit"] == 0, look
         Submission.objects.update(next_poll_at=None)
         reconcile.reconcile()
+    assert recover.recover()["unknown_at_limit"] == 1
+
+
+def test_ends_it_although_the_next_look_is_due_before_the_tick_comes() -> None:
+    one = SubmissionFactory.create(state=State.UNKNOWN, account__provider_id="pixverse")
+    Studio.past(one, "limit_at", "next_poll_at")
+    assert recover.recover()["unknown_at_limit"] == 0
+    Submission.objects.update(next_poll_at=timezone.now() - timedelta(seconds=1))
     assert recover.recover()["unknown_at_limit"] == 1
 
 
