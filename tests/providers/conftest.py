@@ -23,6 +23,7 @@ class RawServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
+        self._handling: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -35,7 +36,9 @@ class RawServer:
             self._open.append(client)
             handler = self.handlers[min(self.connections, len(self.handlers) - 1)]
             self.connections += 1
-            threading.Thread(target=self._handle, args=(handler, client), daemon=True).start()
+            thread = threading.Thread(target=self._handle, args=(handler, client), daemon=True)
+            self._handling.append(thread)
+            thread.start()
 
     def _handle(self, handler: Handler, client: socket.socket) -> None:
         try:
@@ -43,6 +46,11 @@ class RawServer:
                 handler(client)
         except OSError:
             pass  # the client went away, as many of these tests want
+
+    def hang_up(self) -> None:
+        """Wait until every connection so far has been handled and closed: whoever uses one again can tell."""
+        for thread in self._handling:
+            thread.join(5)
 
     def close(self) -> None:
         """Close the listener and what is left of the connections. Twice is as good as once."""

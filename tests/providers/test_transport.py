@@ -234,6 +234,7 @@ def test_ignores_what_follows_the_stated_length(raw_server: Start) -> None:
     server = raw_server(answering(http(b"{}") + http(b'{"forged": true}')))
     for _ in range(2):
         assert submit(server.base_url).finish().json() == {}
+        server.hang_up()
     assert server.connections == 2
 
 
