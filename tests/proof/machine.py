@@ -479,21 +479,21 @@ class Machine(RuleBasedStateMachine):
         self.house.readers.remove(hand)
 
     def _polls(self) -> None:
-        if not self._attempts(State.ACCEPTED):
-            return
-        hand = self.house.take_polls()
-        if hand.rows:
+        while self._attempts(State.ACCEPTED):  # a suspect is taken alone
+            hand = self.house.take_polls()
+            self.house.pollers.remove(hand)
+            if not hand.rows:
+                return
             self.house.write_answers(hand, [self._answer(one, WAYS[self.how][1]) for one in hand.rows])
-        self.house.pollers.remove(hand)
 
     def _collects(self) -> None:
-        if not self._attempts(State.COLLECTING):
-            return
-        hand = self.house.take_results()
-        if hand.rows:
+        while self._attempts(State.COLLECTING):
+            hand = self.house.take_results()
+            self.house.collectors.remove(hand)
+            if not hand.rows:
+                return
             caught = words.catch(WAYS[self.how][2], self.picture)
             self.house.keep_results(hand, [(one, caught) for one in hand.rows])
-        self.house.collectors.remove(hand)
 
     def _ask(
         self, who: int, provider: str, prompt: str, reuse: Any = "completed", key: str = "", later: int = 0, *,
