@@ -18,7 +18,7 @@ from knox.models import AuthToken
 from generations.conf import limits
 from generations.execution import retention
 from generations.execution.orphans import Swept, sweep
-from generations.lifecycle import ENDED, OPEN, Status
+from generations.lifecycle import ENDED, OPEN
 from generations.models import (
     Asset,
     Batch,
@@ -29,7 +29,6 @@ from generations.models import (
     IdempotencyKey,
     Incident,
     LibraryItem,
-    Scene,
     Submission,
     WebhookDelivery,
     WebhookEndpoint,
@@ -160,14 +159,8 @@ def _removable(age: timedelta, statuses: Collection[str], now: datetime) -> mode
         .exclude(Exists(shown))
         .exclude(Exists(Asset.objects.filter(submission__generation=me, favourite=True)))
         .exclude(Exists(LibraryItem.objects.filter(picture__submission__generation=me)))
-        .exclude(Exists(Scene.objects.filter(chosen=me)))
-        .exclude(Q(scene__isnull=False, scene__chosen=None, status=Status.COMPLETED) & ~Exists(_later_takes()))
+        .exclude(Exists(Generation.objects.shown_in_scenes().filter(pk=me)))
     )
-
-
-def _later_takes() -> models.QuerySet[Generation]:
-    """Completed takes of the same scene: without a chosen one it shows the latest."""
-    return Generation.objects.filter(scene=OuterRef("scene"), status=Status.COMPLETED, pk__gt=OuterRef("pk"))
 
 
 def _old_batches(age: timedelta, now: datetime) -> models.QuerySet[Batch]:

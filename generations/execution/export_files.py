@@ -91,10 +91,7 @@ def _as_it_is(original: StoredFile) -> StoredFile:
 
 def _keep(path: Path) -> StoredFile:
     info = media.inspect(path)
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    sha256 = digest.hexdigest()
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     key = storage.keep(path, sha256, info.extension)
     return StoredFile(key, keep_thumbnail(path, info), sha256, path.stat().st_size, info)

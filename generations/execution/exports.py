@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from generations import wakeups
 from generations.formats import Wanted
-from generations.lifecycle import State, Status
+from generations.lifecycle import Status
 from generations.models import Asset, BatchItem, Export
 
 CHUNK = 500
@@ -68,20 +68,10 @@ def order_for_batches(batch_ids: Iterable[UUID]) -> int:
     if not wanted:
         return 0
     outputs: dict[UUID, list[Asset]] = defaultdict(list)
-    for asset in captured(wanted).select_related("submission"):
+    for asset in Asset.objects.kept().results_of(wanted.keys()).select_related("submission"):
         assert asset.submission is not None  # it is an output
         outputs[asset.submission.generation_id].append(asset)
     return order((asset, wanted[pk]) for pk in wanted for asset in outputs[pk])
-
-
-def captured(generation_ids: Iterable[UUID]) -> QuerySet[Asset]:
-    """The results of these Generations whose bytes are there; not what came after their end."""
-    return Asset.objects.kept().filter(
-        role=Asset.Role.OUTPUT,
-        submission__generation__in=list(generation_ids),
-        submission__state=State.SUCCEEDED,
-        submission__abandoned_at=None,
-    )
 
 
 def due() -> bool:

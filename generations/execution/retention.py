@@ -1,7 +1,7 @@
 """Results that are past their age: their bytes are given up, their rows stay and say so.
 
-What people want to keep, or something still needs, stays: favourites, pictures of the library, takes that were chosen
-for a scene, inputs of what has not ended, and originals of exports that wait to be made. An expired file is out of
+What people want to keep, or something still needs, stays: favourites, pictures of the library, takes that scenes
+show, inputs of what has not ended, and originals of exports that wait to be made. An expired file is out of
 reach at once; cleanup removes its bytes unless another row has the same.
 """
 
@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from generations.conf import limits
 from generations.execution import process, settle
 from generations.lifecycle import LIVE, Status
-from generations.models import Asset, Event, Export, Generation, GenerationInput, LibraryItem, Scene
+from generations.models import Asset, Event, Export, Generation, GenerationInput, LibraryItem
 from generations.models.clock import database_now
 
 CHUNK = 200
@@ -64,25 +64,8 @@ def _past(age: timedelta) -> QuerySet[Asset]:
         .filter(role__in=[Asset.Role.OUTPUT, Asset.Role.EXPORT], favourite=False, created_at__lt=database_now() - age)
         .exclude(Exists(GenerationInput.objects.filter(asset=me, generation__status__in=LIVE)))
         .exclude(Exists(LibraryItem.objects.filter(picture=me)))
-        .exclude(Exists(Scene.objects.filter(chosen=OuterRef("submission__generation"))))
-        .exclude(~Exists(_later_takes()), Exists(_shown_takes()))
+        .exclude(Exists(Generation.objects.shown_in_scenes().filter(pk=OuterRef("submission__generation"))))
         .exclude(Exists(Export.objects.filter(asset=me, state=Export.State.PENDING)))
-    )
-
-
-def _shown_takes() -> QuerySet[Generation]:
-    """The Asset's own, where it is a completed take of a scene without a chosen one."""
-    return Generation.objects.filter(
-        pk=OuterRef("submission__generation"), scene__isnull=False, scene__chosen=None, status=Status.COMPLETED
-    )
-
-
-def _later_takes() -> QuerySet[Generation]:
-    """Completed takes of the same scene after the Asset's own: then it is not the one that is shown."""
-    return Generation.objects.filter(
-        scene=OuterRef("submission__generation__scene"),
-        status=Status.COMPLETED,
-        pk__gt=OuterRef("submission__generation"),
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from uuid import UUID
+
 import uuid_utils.compat as uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from generations.lifecycle import State
 from generations.models.generation import Generation
 from generations.models.submission import Submission
 
@@ -20,6 +24,15 @@ class AssetQuerySet(models.QuerySet["Asset"]):
     def kept(self) -> AssetQuerySet:
         """Those whose bytes are there."""
         return self.filter(expired_at=None)
+
+    def results_of(self, generation_ids: Collection[UUID]) -> AssetQuerySet:
+        """What these Generations were completed with; not what came after their end."""
+        return self.filter(
+            role=Asset.Role.OUTPUT,
+            submission__generation__in=generation_ids,
+            submission__state=State.SUCCEEDED,
+            submission__abandoned_at=None,
+        )
 
 
 class Asset(models.Model):

@@ -9,7 +9,7 @@ import uuid_utils.compat as uuid
 from django.conf import settings
 from django.core.validators import MaxValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from accounts.models import Account
@@ -28,6 +28,14 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
 
     def live(self) -> GenerationQuerySet:
         return self.filter(status__in=LIVE)
+
+    def shown_in_scenes(self) -> GenerationQuerySet:
+        """The takes that scenes show: those that were chosen, and of a scene without a chosen one the latest that
+        completed."""
+        chosen = Scene.objects.filter(chosen=OuterRef("pk"))
+        later = Generation.objects.filter(scene=OuterRef("scene"), status=Status.COMPLETED, pk__gt=OuterRef("pk"))
+        latest = Q(scene__isnull=False, scene__chosen=None, status=Status.COMPLETED) & ~Exists(later)
+        return self.filter(Exists(chosen) | latest)
 
 
 class Generation(models.Model):

@@ -1,4 +1,4 @@
-"""How batches stand: counted from their items' Generations, a page of them in two queries."""
+"""How batches stand: counted from their items' Generations, a page of them in a few queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models import Case, CharField, Count, F, OuterRef, Q, Subquery, S
 
 from accounts.models import LedgerEntry
 from generations.lifecycle import LIVE, Status
-from generations.models import Asset, Batch, BatchItem, Generation
+from generations.models import Batch, BatchItem, Generation
 
 Counts = Mapping[str, int]
 """Items by the status of their Generation; one that its batch wants no more counts as cancelled."""
@@ -108,21 +108,6 @@ def earlier(items: Sequence[BatchItem]) -> dict[UUID, list[UUID]]:
         if item is not None:
             found[item].append(pk)
     return found
-
-
-def thumbnails(items: Sequence[BatchItem]) -> dict[UUID, Asset]:
-    """The first output of each completed one, by Generation."""
-    rows = (
-        Asset.objects.kept()
-        .filter(
-            submission__generation__in=[item.generation_id for item in items],
-            submission__abandoned_at=None,
-            submission__generation__status=Status.COMPLETED,
-            index=0,
-        )
-        .select_related("submission")
-    )
-    return {asset.submission.generation_id: asset for asset in rows if asset.submission is not None}
 
 
 def _credits(ids: Sequence[UUID]) -> dict[UUID, Credits]:

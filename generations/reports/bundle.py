@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from generations.formats import FORMATS, ORIGINAL
-from generations.lifecycle import State, Status
+from generations.lifecycle import Status
 from generations.models import Asset, Batch, BatchItem, Export
 
 LONGEST = 80
@@ -98,14 +98,9 @@ class _Names:
 
 
 def _outputs(generation_ids: Collection[UUID]) -> dict[UUID, list[Asset]]:
-    """The results of these Generations, in their order; not what came after their end."""
+    """The results of these Generations, in their order; those that have expired too."""
     found: dict[UUID, list[Asset]] = defaultdict(list)
-    rows = Asset.objects.filter(
-        role=Asset.Role.OUTPUT,
-        submission__generation__in=generation_ids,
-        submission__state=State.SUCCEEDED,
-        submission__abandoned_at=None,
-    )
+    rows = Asset.objects.results_of(generation_ids)
     for asset in rows.select_related("submission").order_by("submission__number", "index"):
         assert asset.submission is not None  # it is an output
         found[asset.submission.generation_id].append(asset)
