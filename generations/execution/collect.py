@@ -27,6 +27,7 @@ from generations.execution import exports, failures, orders, poison, process, se
 from generations.execution.accounts import endpoint
 from generations.execution.announce import News, announce
 from generations.execution.failures import Failure
+from generations.execution.leases import FREE
 from generations.execution.persist import apart, patiently
 from generations.execution.results import Collected, StorageFailed, StoredOutput, collect_outputs
 from generations.execution.settle import Ending
@@ -99,7 +100,7 @@ def _claim(token: UUID, at_most: int, *, suspects: bool = False) -> list[Submiss
     with transaction.atomic():
         rows = list(
             Submission.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
-            .filter(Q(lease_until=None) | Q(lease_until__lte=Now()), claims, state=State.COLLECTING)
+            .filter(FREE, claims, state=State.COLLECTING)
             .select_related("generation", "account")
             .order_by("lease_until", "id")[:at_most]
         )

@@ -19,7 +19,7 @@ import structlog
 import uuid_utils.compat as uuid
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet, Value
+from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Now
 
 from accounts.encryption import UndecryptableCredentials
@@ -28,6 +28,7 @@ from generations.backoff import delivery_delay
 from generations.conf import limits, seconds
 from generations.execution import poison
 from generations.execution.lanes import Due, choose
+from generations.execution.leases import FREE
 from generations.execution.persist import apart, patiently
 from generations.execution.waves import Wave
 from generations.execution.webhook_call import Outcome, send, signed
@@ -45,9 +46,6 @@ RUN_SECONDS = 20
 With a try's own limit it ends before a worker that is to stop is killed.
 """
 LONGEST_MESSAGE = 500
-
-FREE = Q(lease_until=None) | Q(lease_until__lte=Now())
-"""Nobody is sending it at this moment."""
 
 Render = Callable[[Sequence[WebhookDelivery]], dict[UUID, str]]
 """Gives the bodies of deliveries, by their ids."""

@@ -24,8 +24,8 @@ from generations.backoff import poll_delay
 from generations.conf import limits, seconds
 from generations.execution import poison
 from generations.execution.export_files import Corrupted, Made, StoredFile, make
-from generations.execution.exports import FREE
 from generations.execution.lanes import Due, choose
+from generations.execution.leases import FREE
 from generations.execution.persist import apart, patiently
 from generations.execution.waves import Wave
 from generations.formats import Wanted

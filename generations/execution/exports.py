@@ -8,10 +8,11 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from generations import wakeups
+from generations.execution.leases import FREE
 from generations.formats import Wanted
 from generations.lifecycle import Status
 from generations.models import Asset, BatchItem, Export
@@ -19,9 +20,6 @@ from generations.models import Asset, BatchItem, Export
 CHUNK = 500
 
 log = structlog.get_logger(__name__)
-
-FREE = Q(lease_until=None) | Q(lease_until__lte=Now())
-"""Nobody is making it at this moment."""
 
 
 def order(asked: Iterable[tuple[Asset, Sequence[Wanted]]]) -> int:

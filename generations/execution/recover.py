@@ -35,6 +35,7 @@ from generations.execution.accounts import due_for_refresh
 from generations.execution.claim import MATURE_BATCH, mature
 from generations.execution.expiry import DeadlineExceeded, NotSent, QueueTtlExceeded
 from generations.execution.failures import Failure
+from generations.execution.leases import FREE
 from generations.execution.persist import apart
 from generations.execution.settle import Ending
 from generations.execution.verdicts import Budget, Verdict
@@ -328,11 +329,7 @@ def tick() -> None:
     for provider in registry.all():
         if Generation.objects.filter(provider_id=provider.slug, status=Status.PENDING, not_before=None).exists():
             wakeups.wake_dispatch(provider.slug)
-    if (
-        Submission.objects.filter(state=State.COLLECTING, unwritten_claims__lt=poison.most_claims())
-        .filter(Q(lease_until=None) | Q(lease_until__lte=Now()))
-        .exists()
-    ):
+    if Submission.objects.filter(FREE, state=State.COLLECTING, unwritten_claims__lt=poison.most_claims()).exists():
         wakeups.wake_collect()
     if deliver.due():
         wakeups.wake_deliver()

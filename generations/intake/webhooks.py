@@ -17,6 +17,7 @@ from generations import wakeups
 from generations.conf import limits, seconds
 from generations.execution import deliver, settle
 from generations.execution.announce import delivery, insert
+from generations.execution.leases import FREE
 from generations.intake.errors import Conflict, Invalid
 from generations.lifecycle import LIVE, Status
 from generations.models import Generation, WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookSecret
@@ -220,7 +221,7 @@ def follow(generation: Generation, urls: Sequence[str], *, is_new: bool) -> None
 
 def _due_again(deliveries: QuerySet[WebhookDelivery]) -> int:
     """Due now, whatever came of them, but for those that are being sent. Gives how many."""
-    number = deliveries.filter(deliver.FREE).update(
+    number = deliveries.filter(FREE).update(
         state=WebhookDelivery.State.PENDING,
         token=uuid.uuid4(),
         lease_until=None,
