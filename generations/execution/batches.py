@@ -67,7 +67,7 @@ def close_finished() -> int:
     live = BatchItem.objects.filter(batch=OuterRef("pk"), detached_at=None, generation__status__in=LIVE)
     over = Batch.objects.filter(~Exists(live), closed_at=None)
     with transaction.atomic():
-        # Locked first and looked at again then: a retry that opens one at this moment is waited for by nobody.
+        # Locked first, and looked at again below: one that a retry opens at this moment is passed over.
         found = over.select_for_update(skip_locked=True, no_key=True, of=("self",))[:CLOSED_AT_ONCE]
         ids = [batch.pk for batch in found.only("pk")]
         if not ids:

@@ -5,7 +5,7 @@ A batch says what it wants no more, or not now; a Generation that somebody else 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from generations.intake import caps
 from generations.intake.batch_items import follow
 from generations.intake.cancel import cancel_locked
 from generations.intake.errors import Conflict
-from generations.intake.retry import again_all, note
+from generations.intake.retry import again_all, note, refuse_if_billable
 from generations.intake.store import store_all
 from generations.lifecycle import LIVE, Status
 from generations.models import Batch, BatchItem, Event, Generation, Submission
@@ -111,7 +111,8 @@ def retry_failed(batch_id: UUID, *, insist: bool = False, actor: str) -> Retried
         items = {item.generation_id: item for item in failed}  # read anew: two clicks retry once
         if not items:
             raise Conflict("nothing_failed", "Nothing in this batch has failed.")
-        unsure = set() if insist else set(_billable(items))
+        billable = Submission.objects.billable().filter(generation__in=items)
+        unsure = set() if insist else set(billable.values_list("generation", flat=True))
         left = tuple(sorted(items[pk].variation_key for pk in unsure))
         if len(unsure) == len(items):
             raise Conflict(
@@ -141,13 +142,8 @@ def regenerate(batch_id: UUID, variation_key: str, *, insist: bool = False, acto
         item = _items(batch_id).get(variation_key=variation_key)
         if item.generation.status in LIVE or item.generation_id != before:
             raise Conflict.naming("live_twin", "It is being made at this moment.", item.generation_id)
-        if not insist and item.generation.status != Status.COMPLETED and _billable([item.generation_id]):
-            raise Conflict.naming(
-                "possibly_billed",
-                "An attempt of it may still be running (and be billed) at the provider. Wait until that is known, or "
-                "insist.",
-                item.generation_id,
-            )
+        if not insist and item.generation.status != Status.COMPLETED:
+            refuse_if_billable(item.generation)
         (new,) = _anew([item], insist=True, actor=actor, only_these=True)
     return new
 
@@ -184,12 +180,3 @@ def _items(batch_id: UUID) -> QuerySet[BatchItem]:
 def _waiting(batch_id: UUID) -> QuerySet[Generation]:
     mine = BatchItem.objects.filter(batch=batch_id, detached_at=None).values("generation")
     return Generation.objects.filter(status=Status.PENDING, pk__in=mine)
-
-
-def _billable(generation_ids: Mapping[UUID, object] | Sequence[UUID]) -> list[UUID]:
-    return list(
-        Submission.objects.billable()
-        .filter(generation__in=list(generation_ids))
-        .values_list("generation", flat=True)
-        .distinct()
-    )

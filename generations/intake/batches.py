@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from generations.execution import exports
-from generations.intake import caps, library, switches
+from generations.intake import caps, library
 from generations.intake.batch_plan import BatchRequest, Planned, plan
-from generations.intake.errors import Conflict, KeyReused, NotFound
+from generations.intake.errors import KeyReused, NotFound
 from generations.intake.exports import canonical_formats
-from generations.intake.idempotency import Idempotency, KeyTaken, known, remember
+from generations.intake.idempotency import Idempotency, KeyTaken, known, remember, seen
+from generations.intake.request import check_fetching
 from generations.intake.store import Reuse, holders, may_answer, store_all
+from generations.lifecycle import Status
 from generations.models import Batch, BatchItem
 from generations.models.clock import database_now
 from generations.reports.eta import eta_seconds, model_of
@@ -50,9 +52,7 @@ def accept(user_id: int, wanted: BatchRequest, *, idempotency: Idempotency | Non
     """
     if idempotency is not None and (answered := replay(user_id, idempotency)):
         return answered
-    _, stopped = switches.look()
-    if stopped and any(ref.url for ref in wanted.inputs):
-        raise stopped  # nothing is fetched for what is not accepted
+    check_fetching(wanted.inputs)
     batch = Batch(
         user_id=user_id,
         name=wanted.name,
@@ -97,10 +97,7 @@ def accept_items(
                 remember(idempotency, batch, reused=False, now=batch.created_at)
     except KeyTaken:
         assert idempotency is not None
-        answered = replay(batch.user_id, idempotency)
-        if answered is None:
-            raise Conflict("try_again", "The same key is being used at this moment. Send it again.") from None
-        return answered
+        return seen(replay(batch.user_id, idempotency))
     return AcceptedBatch(batch)
 
 
@@ -120,7 +117,7 @@ def quote(user_id: int, wanted: BatchRequest) -> BatchQuote:
         holder = there.get(row.fingerprint)
         if row.fingerprint in seen or (holder is not None and may_answer(holder, wanted.reuse, now)):
             continue
-        if holder is not None and holder.status != "completed":
+        if holder is not None and holder.status != Status.COMPLETED:
             conflicts.append(one.variation_key)
         new.append(row)
         if wanted.reuse != "none":

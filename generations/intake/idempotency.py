@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from generations.conf import limits
-from generations.intake.errors import KeyReused
+from generations.intake.errors import Conflict, KeyReused
 from generations.models import Batch, Generation, IdempotencyKey
 from generations.models.clock import database_now
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,17 @@ def known(user_id: int, idempotency: Idempotency) -> IdempotencyKey | None:
     if row is not None and row.body_sha256 != idempotency.body_sha256:
         raise KeyReused
     return row
+
+
+def seen(answer: T | None) -> T:
+    """What somebody else has answered the caller's key with at this moment.
+
+    Raises:
+        Conflict: ``try_again``: that is not to be seen yet.
+    """
+    if answer is None:
+        raise Conflict("try_again", "The same key is being used at this moment. Send it again.")
+    return answer
 
 
 def remember(

@@ -7,7 +7,7 @@ from typing import Any
 
 from generations.intake import caps
 from generations.intake.request import Request, prepare
-from generations.intake.store import Reuse, may_answer
+from generations.intake.store import Reuse, holders, may_answer
 from generations.lifecycle import Status
 from generations.models import Generation, Switch
 from generations.models.clock import database_now
@@ -54,7 +54,7 @@ def quote(user_id: int, request: Request) -> Quote:
 def _holder(generation: Generation, reuse: Reuse) -> tuple[Generation | None, Generation | None]:
     if reuse == "none":
         return None, None
-    holder = Generation.objects.filter(user_id=generation.user_id, active_fingerprint=generation.fingerprint).first()
+    holder = holders([generation]).get(generation.fingerprint)
     if holder is None:
         return None, None
     if may_answer(holder, reuse, database_now()):

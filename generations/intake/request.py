@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,8 @@ from accounts import credits
 from accounts.models import Account
 from generations.fingerprint import fingerprint
 from generations.intake import switches, webhooks
-from generations.intake.errors import Conflict, Invalid, KeyReused, NotFound
-from generations.intake.idempotency import Idempotency, KeyTaken, known
+from generations.intake.errors import Invalid, KeyReused, NotFound
+from generations.intake.idempotency import Idempotency, KeyTaken, known, seen
 from generations.intake.inputs import InputRef, ResolvedInput, resolve
 from generations.intake.makers import makers, parent_of
 from generations.intake.prompts import filled_in
@@ -55,16 +55,25 @@ def accept(user_id: int, request: Request, *, idempotency: Idempotency | None = 
     """
     if idempotency is not None and (answered := replay(user_id, idempotency)):
         return answered
-    if any(ref.url for ref in request.inputs):
-        _, stopped = switches.look()
-        if stopped:
-            raise stopped  # nothing is fetched for what is not accepted
+    check_fetching(request.inputs)
     prepared = prepare(user_id, request)
     try:
         return store(prepared, request.reuse, idempotency=idempotency, actor=actor)
     except KeyTaken:
         assert idempotency is not None
-        return replay_taken(user_id, idempotency)
+        return seen(replay(user_id, idempotency))
+
+
+def check_fetching(refs: Sequence[InputRef]) -> None:
+    """Nothing is fetched for what is not accepted.
+
+    Raises:
+        Unavailable: intake is stopped, and an input would have to be fetched.
+    """
+    if any(ref.url for ref in refs):
+        _, stopped = switches.look()
+        if stopped:
+            raise stopped
 
 
 def prepare(user_id: int, request: Request) -> Prepared:
@@ -189,19 +198,6 @@ def replay(user_id: int, idempotency: Idempotency) -> Accepted | None:
     return Accepted(row.generation, reused=row.reused, replayed=True)
 
 
-def replay_taken(user_id: int, idempotency: Idempotency) -> Accepted:
-    """What somebody else has answered the caller's key with at this moment.
-
-    Raises:
-        Conflict: ``try_again``: that is not to be seen yet.
-        KeyReused: it came with another request.
-    """
-    answer = replay(user_id, idempotency)
-    if answer is None:
-        raise Conflict("try_again", "The same key is being used at this moment. Send it again.")
-    return answer
-
-
 def _check_parent(user_id: int, parent_id: UUID | None) -> None:
     if parent_id is not None and not Generation.objects.of_user(user_id).filter(pk=parent_id).exists():
         raise NotFound("unknown_parent", "There is no such generation of yours.", field="parent")
@@ -215,8 +211,8 @@ __all__ = [
     "Request",
     "accept",
     "assemble",
+    "check_fetching",
     "params_with_prompt",
     "prepare",
     "replay",
-    "replay_taken",
 ]

@@ -23,7 +23,7 @@ from generations.intake.pace import next_start
 from generations.intake.store import Accepted, Prepared, Reuse, store
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Status
-from generations.models import BatchItem, DeadLetter, Event, Generation, GenerationInput, Submission, WebhookEndpoint
+from generations.models import DeadLetter, Event, Generation, GenerationInput, Submission, WebhookEndpoint
 
 
 def retry(
@@ -59,7 +59,7 @@ def retry(
     if original.status == Status.COMPLETED:
         raise Conflict.naming("not_retryable", "It is completed; ask for it anew with reuse=none.", generation_id)
     if not insist:
-        _refuse_if_billable(original)
+        refuse_if_billable(original)
     prepared = again(original, params)
     new = prepared.generation
     changed = list(changes(original, new.params)) if params is not None else []
@@ -73,7 +73,7 @@ def retry(
             raise Conflict.naming("not_dead", "It was retried, answered or dismissed meanwhile.", generation_id)
         if per_minute is not None:
             new.scheduled_at = new.not_before = next_start(new.provider_id, per_minute)
-        if BatchItem.objects.filter(made=original, batch__cancelled_at__isnull=False).exists():
+        if original.batch_item is not None and original.batch_item.batch.cancelled_at is not None:
             new.standalone = True  # its batch wants it no more, and somebody does
         accepted = store(prepared, reuse, actor=actor)
         if accepted.reused:
@@ -120,7 +120,12 @@ def wake(generation_id: UUID, *, actor: str) -> Generation:
     return generation
 
 
-def _refuse_if_billable(original: Generation) -> None:
+def refuse_if_billable(original: Generation) -> None:
+    """Nothing is made anew while an attempt at it may still be paid for.
+
+    Raises:
+        Conflict: ``possibly_billed``.
+    """
     if Submission.objects.billable().filter(generation=original).exists():
         raise Conflict.naming(
             "possibly_billed",

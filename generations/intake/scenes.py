@@ -20,8 +20,8 @@ from generations.execution import settle
 from generations.execution.batches import let_go
 from generations.intake.chapters import Access, enter, still_there
 from generations.intake.errors import Conflict, Forbidden, Invalid, NotFound
-from generations.intake.idempotency import Idempotency, KeyTaken, remember
-from generations.intake.request import Accepted, Prepared, Request, assemble, replay, replay_taken
+from generations.intake.idempotency import Idempotency, KeyTaken, remember, seen
+from generations.intake.request import Accepted, Prepared, Request, assemble, replay
 from generations.intake.store import store
 from generations.intake.validation import validated_params
 from generations.lifecycle import LIVE, Operation, Status
@@ -84,7 +84,7 @@ def ask(
             return Accepted(twin, reused=True)
     except KeyTaken:
         assert idempotency is not None
-        return replay_taken(user_id, idempotency)
+        return seen(replay(user_id, idempotency))
 
 
 def request_of(scene: Scene, wanted: Wanted) -> Request:
