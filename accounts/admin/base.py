@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 
 _M = TypeVar("_M", bound=Model)
 
@@ -172,3 +172,16 @@ class HistoryAdmin(ConsoleAdmin[_M]):
         """Whoever may view or change this model."""
         name = self.opts.model_name
         return any(request.user.has_perm(f"{self.opts.app_label}.{verb}_{name}") for verb in ("view", "change"))
+
+    def visible(self, request: HttpRequest, object_id: str) -> _M:
+        """The row whose page is asked for.
+
+        Raises:
+            Http404, PermissionDenied: it is not there, or not to be seen by this person.
+        """
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        return row

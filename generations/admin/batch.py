@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -97,7 +96,7 @@ class BatchAdmin(HistoryAdmin[Batch]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Its items as pictures, and its buttons."""
-        batch = self._own(request, object_id)
+        batch = self.visible(request, object_id)
         standing = batches.standings([batch])[batch.pk]
         items = list(batch.items.select_related("generation", "library_item").order_by("position")[: SHOWN + 1])
         context = {
@@ -130,22 +129,9 @@ class BatchAdmin(HistoryAdmin[Batch]):
 
     def _confirmation(self, action: batch_actions.BatchAction) -> Any:
         def view(request: HttpRequest, object_id: Any) -> HttpResponse:
-            return batch_actions.confirm(request, self.admin_site, self._own(request, str(object_id)), action)
+            return batch_actions.confirm(request, self.admin_site, self.visible(request, str(object_id)), action)
 
         return view
-
-    def _own(self, request: HttpRequest, object_id: str) -> Batch:
-        """The batch.
-
-        Raises:
-            Http404, PermissionDenied: it is not there, or not to be seen by this person.
-        """
-        batch = self.get_object(request, object_id)
-        if batch is None:
-            raise Http404
-        if not self.has_view_permission(request, batch):
-            raise PermissionDenied
-        return batch
 
 
 @admin.register(BatchItem)

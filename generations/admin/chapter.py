@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -183,7 +183,7 @@ class SceneAdmin(HistoryAdmin[Scene]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Its takes as pictures, latest first."""
-        scene = self._own(request, object_id)
+        scene = self.visible(request, object_id)
         rows = list(takes().filter(scene=scene).order_by("-pk")[: SHOWN + 1])
         [look] = looks([scene])
         files = first_results(row.pk for row in rows)
@@ -213,7 +213,7 @@ class SceneAdmin(HistoryAdmin[Scene]):
         """POST: this take is shown from now on, or the latest again."""
         if not request.user.has_perm("generations.change_scene"):
             raise PermissionDenied
-        scene = self._own(request, str(object_id))
+        scene = self.visible(request, str(object_id))
         back = reverse("admin:generations_scene_change", args=[scene.pk])
         take = self._take_of(scene, request.POST.get("take", ""))
         if take is not None:
@@ -231,19 +231,6 @@ class SceneAdmin(HistoryAdmin[Scene]):
             return scene.takes.filter(pk=UUID(text)).first()
         except ValueError:
             return None
-
-    def _own(self, request: HttpRequest, object_id: str) -> Scene:
-        """The scene.
-
-        Raises:
-            Http404, PermissionDenied: it is not there, or not to be seen by this person.
-        """
-        scene = self.get_object(request, object_id)
-        if scene is None:
-            raise Http404
-        if not self.has_view_permission(request, scene):
-            raise PermissionDenied
-        return scene
 
 
 @admin.register(ChapterMember)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -14,33 +13,14 @@ from django.utils.safestring import SafeString
 
 from accounts.admin.base import HistoryAdmin
 from accounts.admin.words import NOTHING, ago, label
+from generations.admin.filters import StateFilter
 from generations.admin.history import generation_link, picture_of
 from generations.execution.exports import again
 from generations.formats import FORMATS
 from generations.models import Asset, Export
 
-if TYPE_CHECKING:
-    Dropdown = admin.SimpleListFilter
-else:
-    from unfold.contrib.filters.admin import DropdownFilter as Dropdown
-
 State = Export.State
 STATE_TONES = {State.PENDING: "wait", State.DONE: "good", State.FAILED: "bad"}
-
-
-class StateFilter(Dropdown):
-    """By the index on the state."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """All."""
-        return [(str(state), str(state.label)) for state in State]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Export]) -> QuerySet[Export]:
-        """One of them, or nothing for what is none."""
-        return queryset if self.value() is None else queryset.filter(state=self.value())
 
 
 @admin.register(Export)

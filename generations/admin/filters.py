@@ -48,6 +48,22 @@ class StatusFilter(Dropdown):
         return queryset.filter(status=value) if value in Status.values else queryset
 
 
+class StateFilter(Dropdown):
+    """By the index on the state, of a model that has a ``State``."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All."""
+        choices: list[tuple[str, str]] = model_admin.model.State.choices
+        return choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """One of them, or nothing for what is none."""
+        return queryset if self.value() is None else queryset.filter(state=self.value())
+
+
 class ProviderFilter(Dropdown):
     """By provider."""
 

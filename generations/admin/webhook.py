@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -13,34 +11,15 @@ from django.utils.safestring import SafeString
 
 from accounts.admin.base import HistoryAdmin
 from accounts.admin.words import NOTHING, ago, label
+from generations.admin.filters import StateFilter
 from generations.admin.history import OfGenerationAdmin, generation_link
 from generations.intake import webhooks
 from generations.intake.errors import Conflict
 from generations.intake.webhooks import Change
 from generations.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookSecret
 
-if TYPE_CHECKING:
-    Dropdown = admin.SimpleListFilter
-else:
-    from unfold.contrib.filters.admin import DropdownFilter as Dropdown
-
 State = WebhookDelivery.State
 STATE_TONES = {State.PENDING: "wait", State.DELIVERED: "good", State.FAILED: "bad"}
-
-
-class StateFilter(Dropdown):
-    """By the index on the state."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """All."""
-        return [(str(state), str(state.label)) for state in State]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> QuerySet[WebhookDelivery]:
-        """One of them, or nothing for what is none."""
-        return queryset if self.value() is None else queryset.filter(state=self.value())
 
 
 @admin.register(WebhookEndpoint)

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Q, QuerySet
-from django.http import Http404, QueryDict
+from django.http import QueryDict
+from django.shortcuts import get_object_or_404
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -72,10 +73,7 @@ class AssetView(ApiView):
 
 def _own(given: Request, asset_id: UUID) -> Asset:
     """The caller's Asset; somebody else's is as good as none."""
-    row = Asset.objects.of_user(caller(given).pk).filter(pk=asset_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(Asset.objects.of_user(caller(given).pk), pk=asset_id)
 
 
 def _filtered(given: QueryDict, user_id: int) -> QuerySet[Asset]:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.http import Http404
+from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -189,10 +190,7 @@ class RegenerateView(ApiView):
 
 def _own(given: Request, batch_id: UUID) -> Batch:
     """The caller's batch; somebody else's is as good as none."""
-    batch = Batch.objects.of_user(caller(given).pk).filter(pk=batch_id).first()
-    if batch is None:
-        raise Http404
-    return batch
+    return get_object_or_404(Batch.objects.of_user(caller(given).pk), pk=batch_id)
 
 
 def _changed(given: Request, batch_id: UUID, change: Callable[[UUID], None]) -> BatchAnswer:

@@ -8,8 +8,9 @@ from uuid import UUID
 
 import structlog
 from django.db.models import F
-from django.http import Http404, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.utils.http import content_disposition_header
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -135,9 +136,7 @@ class BatchZipView(ApiView):
     def get(self, given: Request, batch_id: UUID) -> HttpResponseBase:
         """Streamed from the storage, a file after the other; nothing of it is written down on the way."""
         formats = query.choices(plain(given).GET, "formats", list(FORMATS))
-        batch = Batch.objects.of_user(caller(given).pk).filter(pk=batch_id).first()
-        if batch is None:
-            raise Http404
+        batch = get_object_or_404(Batch.objects.of_user(caller(given).pk), pk=batch_id)
         found = bundle(batch, formats)
         if not found.entries:
             raise Problem(409, "nothing_to_download", "None of its files is there (yet). Come back when some are done.")
@@ -176,10 +175,7 @@ def _chunks(packed: ZipStream, batch_id: UUID) -> Iterator[bytes]:
 
 def _own(given: Request, export_id: UUID) -> Export:
     """The caller's export; somebody else's is as good as none."""
-    row = Export.objects.of_user(caller(given).pk).with_files().filter(pk=export_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(Export.objects.of_user(caller(given).pk).with_files(), pk=export_id)
 
 
 def _told(given: Request, row: Export) -> ExportAnswer:

@@ -6,7 +6,8 @@ import hashlib
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import Http404, QueryDict
+from django.http import QueryDict
+from django.shortcuts import get_object_or_404
 from django.utils.http import parse_etags
 from pydantic_core import to_json
 from rest_framework.request import Request
@@ -149,10 +150,7 @@ class QuoteView(ApiView):
 
 def _own(given: Request, generation_id: UUID) -> Generation:
     """The caller's Generation; somebody else's is as good as none."""
-    row = Generation.objects.of_user(caller(given).pk).filter(pk=generation_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(Generation.objects.of_user(caller(given).pk), pk=generation_id)
 
 
 def _relative(here: str, one: lineage.Relative) -> RelativeAnswer:

@@ -7,7 +7,8 @@ from typing import Any, BinaryIO, cast
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
-from django.http import Http404, QueryDict
+from django.http import QueryDict
+from django.shortcuts import get_object_or_404
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -170,11 +171,7 @@ def _filtered(given: QueryDict, user_id: int) -> QuerySet[LibraryItem]:
 
 def _visible(given: Request, item_id: int) -> LibraryItem:
     """An item that the caller may use; another is as good as none."""
-    rows = LibraryItem.objects.visible_to(caller(given).pk).select_related("picture")
-    row = rows.filter(pk=item_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(LibraryItem.objects.visible_to(caller(given).pk).select_related("picture"), pk=item_id)
 
 
 def _own(given: Request, item_id: int) -> LibraryItem:

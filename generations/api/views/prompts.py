@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -133,18 +134,13 @@ class PromptCompareView(ApiView):
 
 def _own(given: Request, prompt_id: UUID) -> Prompt:
     """The caller's prompt; somebody else's is as good as none."""
-    row = Prompt.objects.of_user(caller(given).pk).filter(pk=prompt_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(Prompt.objects.of_user(caller(given).pk), pk=prompt_id)
 
 
 def _own_version(given: Request, version_id: UUID) -> PromptVersion:
-    rows = PromptVersion.objects.filter(prompt__user=caller(given)).select_related("prompt")
-    row = rows.filter(pk=version_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(
+        PromptVersion.objects.filter(prompt__user=caller(given)).select_related("prompt"), pk=version_id
+    )
 
 
 def _named(given: Request, http: HttpRequest, name: str) -> PromptVersion:

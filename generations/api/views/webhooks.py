@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -154,11 +155,7 @@ class RedeliverView(ApiView):
 
 def _own(given: Request, endpoint_id: UUID) -> WebhookEndpoint:
     """The caller's endpoint; somebody else's, and a removed one, is as good as none."""
-    rows = WebhookEndpoint.objects.of_user(caller(given).pk).select_related("secret")
-    row = rows.filter(pk=endpoint_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(WebhookEndpoint.objects.of_user(caller(given).pk).select_related("secret"), pk=endpoint_id)
 
 
 def _deliveries(user_id: int) -> QuerySet[WebhookDelivery]:
@@ -166,10 +163,7 @@ def _deliveries(user_id: int) -> QuerySet[WebhookDelivery]:
 
 
 def _own_delivery(given: Request, delivery_id: UUID) -> WebhookDelivery:
-    row = _deliveries(caller(given).pk).filter(pk=delivery_id).first()
-    if row is None:
-        raise Http404
-    return row
+    return get_object_or_404(_deliveries(caller(given).pk), pk=delivery_id)
 
 
 def _nothing(http: HttpRequest) -> None:
